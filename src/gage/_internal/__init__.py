@@ -1,0 +1,1 @@
+"""Implementation of Gage; everything public is in `gage` and `gage.plugins`."""

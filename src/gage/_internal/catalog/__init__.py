@@ -1,0 +1,1 @@
+"""Runs as a collection: find, list and delete them."""

@@ -1,0 +1,1 @@
+"""Command line: arguments in; exit status, stdout and stderr out."""

@@ -1,0 +1,1 @@
+"""One command a file; each defines `SUMMARY`, `add_arguments` and `run`."""

@@ -1,0 +1,157 @@
+"""Errors that Gage reports to people.
+
+One tree. An error holds a message that says what is wrong and where, and an optional hint
+that says what to do. Its `reference` is stable: scripts test it. Its `exit_code` is what a
+command other than `run` and `start` exits with (those two report 125, see `cli/main`).
+
+Imports nothing of Gage, so that every layer can raise these.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class GageError(Exception):
+    """Something a user can understand and mend."""
+
+    reference = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, hint: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GageError):
+    """The command line or an API call is not of the right form."""
+
+    reference = "usage"
+    exit_code = 2
+
+
+class GageFileError(GageError):
+    """A Gage file has one or more faults, each with file and line."""
+
+    reference = "gage-file-invalid"
+
+
+class UnknownOperation(GageError):
+    """Neither an operation of the project nor a script."""
+
+    reference = "unknown-operation"
+
+
+class ProjectTooWide(GageError):
+    """A directory that cannot be meant as a project, such as the home directory."""
+
+    reference = "project-too-wide"
+
+
+class UnknownConfig(GageError):
+    """A config name that the operation does not have."""
+
+    reference = "unknown-config"
+
+
+class BadConfigValue(GageError):
+    """A config value of the wrong type, or one that its file cannot hold."""
+
+    reference = "bad-config-value"
+
+
+class ConfigFileError(GageError):
+    """A file that config is read from cannot be parsed."""
+
+    reference = "config-file-invalid"
+
+
+class UnknownPlugin(GageError):
+    """A resolver, runtime or other plugin that is not installed."""
+
+    reference = "unknown-plugin"
+
+
+class SourceRefused(GageError):
+    """A selected file cannot be staged: it is special, leaves the run or is gone."""
+
+    reference = "source-refused"
+
+
+class DependencyError(GageError):
+    """A dependency cannot be resolved."""
+
+    reference = "dependency-unresolved"
+
+
+class HookFailed(GageError):
+    """A hook of the operation did not exit with 0."""
+
+    reference = "hook-failed"
+
+
+class StageFailed(GageError):
+    """Staging could not be completed."""
+
+    reference = "stage-failed"
+
+
+class RunNotFound(GageError):
+    """No run goes by that name."""
+
+    reference = "run-not-found"
+
+
+class RunAmbiguous(GageError):
+    """More than one run goes by that name."""
+
+    reference = "run-ambiguous"
+
+
+class RunDamaged(GageError):
+    """A run whose meta files are missing or cannot be read."""
+
+    reference = "run-damaged"
+
+
+class NewerSchema(RunDamaged):
+    """A run that was written by a newer Gage."""
+
+    reference = "run-newer-schema"
+
+
+class RunChanged(GageError):
+    """A run whose files are not those of its manifest."""
+
+    reference = "run-changed"
+
+
+class NotStaged(GageError):
+    """A run that is not staged cannot be started."""
+
+    reference = "run-not-staged"
+
+
+class AlreadyStarted(GageError):
+    """A staged run is started once; this one was, or is being."""
+
+    reference = "run-already-started"
+
+
+class RunActive(GageError):
+    """A run that is being staged or is running cannot be changed."""
+
+    reference = "run-active"
+
+
+class NotRunning(GageError):
+    """A run that does not run cannot be stopped."""
+
+    reference = "run-not-running"
+
+
+class CheckFailed(GageError):
+    """`gage check` found something that is not in order."""
+
+    reference = "check-failed"

@@ -1,0 +1,1 @@
+"""What happens to a run, from making it to its end."""

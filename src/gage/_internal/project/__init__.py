@@ -1,0 +1,1 @@
+"""What a project says: its Gage file, operations, source and config."""

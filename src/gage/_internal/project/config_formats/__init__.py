@@ -1,0 +1,1 @@
+"""Readers and patchers of config values, one file format a module."""

@@ -1,0 +1,1 @@
+"""Resolvers of dependencies, one a file."""

@@ -1,0 +1,1 @@
+"""Runtimes that a run can be staged with, one a file."""
