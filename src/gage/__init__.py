@@ -1,3 +1,132 @@
-"""Stage and run experiments."""
+"""Stage and run experiments.
+
+    >>> import gage
+    >>> record = gage.run("train.py", {"lr": 0.01})
+    >>> record.status, record.summary
+
+Everything here does what the command of the same name does. All times are microseconds since
+the epoch unless a function says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gage._internal.errors import GageError
+    from gage._internal.store.record import RunRecord
 
 __version__ = "0.1.0"
+
+__all__ = ["GageError", "RunRecord", "__version__", "current_run", "run", "runs", "stage", "start"]
+
+
+def run(
+    operation: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    *,
+    project: str = ".",
+    runs_home: str | None = None,
+    label: str | None = None,
+    tags: Sequence[str] = (),
+    echo: bool = True,
+) -> RunRecord:
+    """Stage an operation or script, start it, wait for its end, and return what is known of it.
+
+    Args:
+        operation: an operation of the project's Gage file, or the path of a script relative to
+            the project; None for the default operation.
+        config: values by name; names that are not given keep their defaults.
+        project: the project directory.
+        runs_home: where runs are kept; None for where the command line keeps them.
+        label: a label for the run.
+        tags: tags for the run.
+        echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
+
+    A run that fails raises nothing: look at `status`, `exit` and `reason`.
+
+    Raises:
+        GageError: the operation or its config is not right, or the run cannot be staged.
+        KeyboardInterrupt: the run was interrupted; it is finalized first.
+    """
+    from gage._internal import api
+
+    staged = api.stage(operation, config, project, runs_home, label, tags, durable=False)
+    return api.start(staged.run, echo)
+
+
+def stage(
+    operation: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    *,
+    project: str = ".",
+    runs_home: str | None = None,
+    label: str | None = None,
+    tags: Sequence[str] = (),
+) -> RunRecord:
+    """Stage an operation or script, to be started later; the arguments are those of `run`.
+
+    Raises:
+        GageError: the operation or its config is not right, or the run cannot be staged.
+    """
+    from gage._internal import api
+
+    return api.stage(operation, config, project, runs_home, label, tags, durable=True)
+
+
+def start(
+    run: RunRecord | str,
+    *,
+    project: str = ".",
+    runs_home: str | None = None,
+    echo: bool = True,
+) -> RunRecord:
+    """Start a staged run, wait for its end, and return what is known of it.
+
+    Args:
+        run: what `stage` returned; or an id, the beginning of one, a name, or the path of a
+            run directory.
+        project: the project whose runs home the run is looked for in.
+        runs_home: the runs home to look in instead.
+        echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
+
+    Raises:
+        GageError: there is no such run, it is not staged, was started, or was changed.
+        KeyboardInterrupt: the run was interrupted; it is finalized first.
+    """
+    from gage._internal import api
+
+    found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
+    return api.start(found, echo)
+
+
+def runs(*, project: str = ".", runs_home: str | None = None) -> list[dict[str, Any]]:
+    """Return a flat row for each run, newest first, as `pandas.DataFrame` takes them.
+
+    Times are aware `datetime` values in UTC, `duration` is in seconds; each config name and
+    metric has a key of its own, `config.NAME` and `summary.NAME`. A run that cannot be read
+    says why under `damage`.
+    """
+    from gage._internal import api
+
+    return api.rows(project, runs_home)
+
+
+def current_run() -> RunRecord | None:
+    """Return the run that this process belongs to; None outside of a run."""
+    from gage._internal import api
+
+    return api.current_run()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "GageError":
+        from gage._internal.errors import GageError
+
+        return GageError
+    if name == "RunRecord":
+        from gage._internal.store.record import RunRecord
+
+        return RunRecord
+    raise AttributeError(f"module 'gage' has no attribute {name!r}")

@@ -9,8 +9,6 @@ Imports nothing of Gage, so that every layer can raise these.
 
 from __future__ import annotations
 
-from typing import Optional
-
 
 class GageError(Exception):
     """Something a user can understand and mend."""
@@ -18,7 +16,7 @@ class GageError(Exception):
     reference = "error"
     exit_code = 1
 
-    def __init__(self, message: str, hint: Optional[str] = None) -> None:
+    def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

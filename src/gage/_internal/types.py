@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,10 @@ class OpCmd:
 
     args: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
+
+
+def as_patterns(value: Any) -> Sequence[str]:
+    """Return an attribute that is one pattern, a list of them or absent as a sequence."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -1,0 +1,103 @@
+"""What the public functions of `gage` do."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gage._internal.catalog.find import find_run, list_runs
+from gage._internal.catalog.rows import record_as_row
+from gage._internal.lifecycle.create import create_run
+from gage._internal.lifecycle.stage import stage_run
+from gage._internal.lifecycle.start import start_run
+from gage._internal.project.operations import check_config, find_operation
+from gage._internal.project.projects import (
+    Project,
+    check_width,
+    find_project_dir,
+    read_project,
+    runs_home,
+)
+from gage._internal.store.layout import run_of_dir
+from gage._internal.store.output import STDERR
+from gage._internal.store.record import RunRecord, find_record, read_record
+from gage._internal.types import Run
+
+
+def stage(
+    operation: str | None,
+    config: Mapping[str, Any] | None,
+    project_dir: str,
+    home: str | None,
+    label: str | None,
+    tags: Sequence[str],
+    durable: bool,
+) -> RunRecord:
+    """Create and stage a run; see `gage.stage`."""
+    cwd = os.path.abspath(project_dir)
+    project = read_project(find_project_dir(cwd) or cwd)
+    check_width(project)
+    found = find_operation(project, operation, cwd)
+    values = check_config(found, config or {})
+    run = create_run(_home(project, home), found, values, label, tags)
+    stage_run(run, project.dir, durable=durable)
+    return read_record(run)
+
+
+def start(run: Run, echo: bool) -> RunRecord:
+    """Start a staged run and see it to its end; see `gage.start`."""
+    outcome = start_run(run, _TextEcho()) if echo else start_run(run)
+    if outcome.signal == "SIGINT":
+        raise KeyboardInterrupt
+    return read_record(run)
+
+
+def find(text: str, project_dir: str, home: str | None) -> Run:
+    """Return the run that `text` names."""
+    return find_run(_home(_project(project_dir), home), text)
+
+
+def rows(project_dir: str, home: str | None) -> list[dict[str, Any]]:
+    """Return a row for each run; see `gage.runs`."""
+    return [
+        record_as_row(find_record(run)) for run in list_runs(_home(_project(project_dir), home))
+    ]
+
+
+def current_run() -> RunRecord | None:
+    """Return the run that this process belongs to; see `gage.current_run`."""
+    run_dir = os.environ.get("RUN_DIR")
+    if not run_dir or "RUN_ID" not in os.environ:
+        return None
+    return read_record(run_of_dir(run_dir))
+
+
+def _project(directory: str) -> Project | None:
+    found = find_project_dir(directory)
+    return read_project(found) if found else None
+
+
+def _home(project: Project | None, home: str | None) -> str:
+    if project is None:
+        return runs_home(None, None, home)
+    return runs_home(project.dir, project.runs, home)
+
+
+class _TextEcho:
+    """Passes output on to `sys.stdout` and `sys.stderr`, which a notebook replaces."""
+
+    def __init__(self) -> None:
+        make = codecs.getincrementaldecoder("utf-8")
+        self._decoders = {stream: make(errors="replace") for stream in "oe"}
+
+    def __call__(self, stream: str, data: bytes) -> None:
+        target = sys.stderr if stream == STDERR else sys.stdout
+        try:
+            target.write(self._decoders[stream].decode(data))
+            target.flush()
+        except (OSError, ValueError):
+            # Closed: the run goes on without being watched.
+            pass

@@ -1,0 +1,64 @@
+"""Deleted runs: kept in the trash of their runs home until they are purged.
+
+Deleting and restoring are renames, in an order that makes either repeatable: the meta
+directory, by which a run is found, goes last.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gage._internal import fs
+from gage._internal.errors import RunActive
+from gage._internal.store import layout, status
+from gage._internal.types import Run
+
+
+def trash_dir(home: str) -> str:
+    """Return the directory that holds the deleted runs of a runs home."""
+    return os.path.join(home, layout.TRASH)
+
+
+def delete_run(run: Run) -> None:
+    """Move a run to the trash.
+
+    Raises:
+        RunActive: the run is being staged or is running.
+    """
+    refuse_active(run)
+    _move(run, trash_dir(os.path.dirname(run.run_dir)))
+
+
+def restore_run(run: Run) -> None:
+    """Move a run, whose run directory is in a trash, back to its runs home."""
+    _move(run, os.path.dirname(os.path.dirname(run.run_dir)))
+
+
+def purge_run(run: Run) -> None:
+    """Remove a run in a trash from the disk, for good."""
+    for path in _parts(run):
+        fs.remove_tree(path)
+
+
+def refuse_active(run: Run) -> None:
+    """Make sure that nothing happens to a run just now.
+
+    Raises:
+        RunActive: the run is being staged or is running.
+    """
+    if status.run_status(run) in status.ACTIVE:
+        raise RunActive(f"run {run.id} is {status.run_status(run)}", f"gage stop {run.id[:8]}")
+
+
+def _move(run: Run, folder: str) -> None:
+    os.makedirs(folder, exist_ok=True)
+    for path in _parts(run):
+        target = os.path.join(folder, os.path.basename(path))
+        if os.path.lexists(path):
+            if os.path.lexists(target):
+                raise FileExistsError(17, "exists already", target)
+            os.rename(path, target)
+
+
+def _parts(run: Run) -> tuple[str, ...]:
+    return (run.run_dir, layout.run_notes_dir(run), layout.run_meta_dir(run))

@@ -1,0 +1,101 @@
+"""`gage check`: check a run, or this installation and project."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+
+import gage
+from gage._internal.catalog.find import list_runs
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.errors import CheckFailed, GageError
+from gage._internal.fs import printable
+from gage._internal.project.operations import find_operation
+from gage._internal.store import layout, manifest, meta, status
+from gage._internal.store.record import find_record, read_record
+from gage._internal.types import Run
+
+DESCRIPTION = (
+    "Check that a run is intact and, where it is staged, that its command is here. Without a"
+    " run, check this installation, the project and its runs home."
+)
+
+Check = tuple[str, Callable[[], str]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run the command; return the exit status."""
+    checks = _run_checks(context.find_run(args.run)) if args.run else _checks(context)
+    results = [_result(name, check) for name, check in checks]
+    if context.json:
+        printer.print_json(results)
+    else:
+        for result in results:
+            printer.print_data(f"{result['result']:<7}{result['check']:<12}{result['text']}")
+    failed = [result for result in results if result["result"] == "failed"]
+    if failed:
+        raise CheckFailed(f"{len(failed)} of {len(results)} checks failed")
+    return 0
+
+
+def _result(name: str, check: Callable[[], str]) -> dict[str, str]:
+    try:
+        return {"check": name, "result": "ok", "text": check()}
+    except (GageError, OSError) as error:
+        return {"check": name, "result": "failed", "text": str(error)}
+
+
+def _run_checks(run: Run) -> Iterator[Check]:
+    yield "record", lambda: f"{read_record(run).status} run {run.id}"
+    if meta.has_meta(run, layout.MANIFEST):
+        yield "files", lambda: f"{len(manifest.verify(run))} as in the manifest"
+    if find_record(run).status == status.STAGED:
+        yield "command", lambda: _command(run)
+
+
+def _command(run: Run) -> str:
+    command = meta.read_cmd(run)
+    name = command.args[0]
+    path = command.env.get("PATH", os.environ.get("PATH", os.defpath))
+    where = os.path.join(run.run_dir, name) if os.sep in name else name
+    found = shutil.which(where, path=path)
+    if found is None:
+        raise CheckFailed(f"{printable(name)}: command not found")
+    return printable(found)
+
+
+def _checks(context: Context) -> Iterator[Check]:
+    yield "gage", lambda: f"{gage.__version__} on Python {sys.version.split()[0]}"
+    yield "git", _git
+    yield "project", lambda: _project(context)
+    yield "runs", lambda: _runs(context)
+
+
+def _git() -> str:
+    return shutil.which("git") or "not here: source is selected without asking git"
+
+
+def _project(context: Context) -> str:
+    project = context.project()
+    for name in project.operations:
+        find_operation(project, name, context.cwd)
+    if project.gage_file is None:
+        return f"{printable(project.dir)} has no Gage file"
+    return f"{printable(project.gage_file)} defines {', '.join(map(printable, project.operations))}"
+
+
+def _runs(context: Context) -> str:
+    home = context.home()
+    damaged = [r for r in map(find_record, list_runs(home)) if r.damage]
+    if damaged:
+        raise CheckFailed("; ".join(printable(str(record.damage)) for record in damaged))
+    return f"{len(list_runs(home))} in {printable(home)}"

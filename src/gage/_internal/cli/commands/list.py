@@ -1,0 +1,97 @@
+"""`gage list`: list runs, newest first."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from gage._internal.catalog.find import list_runs
+from gage._internal.catalog.trash import trash_dir
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.cli.times import age_text, duration_text
+from gage._internal.cli.values import config_text
+from gage._internal.fs import printable
+from gage._internal.store import status
+from gage._internal.store.record import RunRecord, find_record
+
+DESCRIPTION = (
+    "List runs, newest first. The number of a run names it in other commands, as do its id, the"
+    " beginning of it, and its name."
+)
+
+_DEFAULT_MOST = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "-n",
+        "--most",
+        type=int,
+        default=None,
+        metavar="N",
+        help=f"list N runs at most; default: {_DEFAULT_MOST}, or all with --json",
+    )
+    parser.add_argument("-a", "--all", action="store_true", help="list all runs")
+    parser.add_argument("-s", "--status", choices=status.ALL, help="list runs of this status only")
+    parser.add_argument("-o", "--operation", metavar="OP", help="list runs of this operation only")
+    parser.add_argument("--label", help="list runs with this label only")
+    parser.add_argument("--tag", help="list runs with this tag only")
+    parser.add_argument("--deleted", action="store_true", help="list what is in the trash")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run the command; return the exit status."""
+    home = context.home()
+    found = _matching(args, trash_dir(home) if args.deleted else home)
+    most = None if args.all else args.most or (None if context.json else _DEFAULT_MOST)
+    shown: list[tuple[int, RunRecord]] = []
+    more = False
+    for numbered in found:
+        if most is not None and len(shown) == most:
+            more = True
+            break
+        shown.append(numbered)
+    if context.json:
+        from gage._internal.catalog.rows import record_as_json
+
+        printer.print_json([{"number": n, **record_as_json(record)} for n, record in shown])
+        return 0
+    if not shown:
+        printer.print_note(f"no runs in {printable(home)}")
+        return 0
+    columns = ("#", "id", "name", "operation", "status", "age", "took", "config", "label")
+    printer.print_table(columns, [_cells(n, record) for n, record in shown], shrink="config")
+    if more:
+        printer.print_note("there are more; -a lists all")
+    return 0
+
+
+def _matching(args: argparse.Namespace, home: str) -> Iterator[tuple[int, RunRecord]]:
+    for number, found in enumerate(list_runs(home), 1):
+        record = find_record(found)
+        if (
+            (args.status is None or record.status == args.status)
+            and (args.operation is None or record.opref.name == args.operation)
+            and (args.label is None or record.label == args.label)
+            and (args.tag is None or args.tag in record.tags)
+        ):
+            yield number, record
+
+
+def _cells(number: int, record: RunRecord) -> list[str]:
+    if record.damage is not None:
+        damage = printable(record.damage)
+        return [str(number), record.run.id[:8], record.name, "-", "unknown", "-", "-", damage, "-"]
+    return [
+        str(number),
+        record.run.id[:8],
+        record.name,
+        printable(record.opref.name),
+        record.status,
+        age_text(record.initialized),
+        duration_text(record.duration),
+        config_text(record.config),
+        printable(record.label or ""),
+    ]

@@ -1,0 +1,80 @@
+"""`gage logs`: print what a run printed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from gage._internal import fs
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.errors import UsageError
+from gage._internal.store import layout, output, status
+from gage._internal.store.command_lines import RUN
+from gage._internal.types import Run
+
+DESCRIPTION = (
+    "Print what a run printed, byte for byte: its standard output to stdout, its standard error"
+    " to stderr."
+)
+
+_POLL = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("run", nargs="?", default="1", metavar="RUN", help="a run; default: newest")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    parser.add_argument(
+        "--phase",
+        default=RUN,
+        help="what this phase printed: sourcecode, runtime, dependencies, run or finalize",
+    )
+    streams = parser.add_mutually_exclusive_group()
+    streams.add_argument("--stdout", action="store_true", help="standard output only")
+    streams.add_argument("--stderr", action="store_true", help="standard error only")
+    streams.add_argument(
+        "--runner", action="store_true", help="what was done to the run, from the runner log"
+    )
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run the command; return the exit status."""
+    found = context.find_run(args.run)
+    if args.runner:
+        printer.print_bytes(fs.read_bytes(layout.meta_path(found, layout.RUNNER_LOG)))
+        return 0
+    if os.sep in args.phase or (args.phase != RUN and args.phase not in output.phases(found)):
+        known = ", ".join(sorted(output.phases(found))) or "none"
+        raise UsageError(f"no phase {args.phase} of the run printed anything", f"known: {known}")
+    wanted = output.STDERR if args.stderr else output.STDOUT if args.stdout else None
+    if args.follow:
+        _follow(found, args.phase, wanted)
+    else:
+        _print_from(found, args.phase, wanted, 0, is_over=True)
+    return 0
+
+
+def _follow(run: Run, phase: str, wanted: str | None) -> None:
+    printed = 0
+    while True:
+        active = status.run_status(run) in (*status.ACTIVE, status.STAGED, status.INITIALIZED)
+        printed = _print_from(run, phase, wanted, printed, is_over=not active)
+        if not active:
+            return
+        time.sleep(_POLL)
+
+
+def _print_from(run: Run, phase: str, wanted: str | None, start: int, is_over: bool) -> int:
+    """Print what a phase printed from byte `start` on; return where it ends for now."""
+    echo = printer.Echo()
+    end = start
+    try:
+        for piece in output.iter_pieces(run, phase, start, is_over):
+            end += len(piece.data)
+            if wanted in (None, piece.stream):
+                echo(piece.stream, piece.data)
+    except FileNotFoundError:
+        pass
+    return end

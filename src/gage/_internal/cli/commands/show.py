@@ -1,0 +1,145 @@
+"""`gage show`: show all that is known of a run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from gage._internal.catalog.rows import record_as_json
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.cli.times import date_text, duration_text
+from gage._internal.cli.values import value_text
+from gage._internal.errors import RunDamaged
+from gage._internal.fs import printable
+from gage._internal.store import layout, manifest, meta
+from gage._internal.store.attributes import list_comments, read_attributes
+from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
+from gage._internal.store.record import RunRecord, find_record
+from gage._internal.types import Run
+
+DESCRIPTION = "Show all that is known of a run: how it was defined, staged and run, and its files."
+
+_TYPES = {SOURCE: "source", RUNTIME: "runtime", DEPENDENCY: "dependency", GENERATED: "generated"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("run", nargs="?", default="1", metavar="RUN", help="a run; default: newest")
+    parser.add_argument("-f", "--files", action="store_true", help="list its files instead")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run the command; return the exit status."""
+    found = context.find_run(args.run)
+    if args.files:
+        _show_files(found, context)
+        return 0
+    record = find_record(found)
+    if context.json:
+        printer.print_json({**record_as_json(record), **_more(found)})
+        return 0
+    for line in _lines(record):
+        printer.print_data(line)
+    return 0
+
+
+def _more(run: Run) -> dict[str, Any]:
+    """Return what `show` tells besides the record; nothing of it where that is damaged."""
+    try:
+        return {
+            "comments": [comment._asdict() for comment in list_comments(run)],
+            "user": dict(read_attributes(run, layout.USER)),
+            "system": dict(read_attributes(run, layout.SYS)),
+            "files": _count_files(run),
+        }
+    except RunDamaged as error:
+        return {"damage": error.message}
+
+
+def _count_files(run: Run) -> dict[str, dict[str, int]]:
+    if not meta.has_meta(run, layout.MANIFEST):
+        return {}
+    counts: dict[str, dict[str, int]] = {}
+    for entry in manifest.read_manifest(run).present().values():
+        count = counts.setdefault(_TYPES.get(entry.type, entry.type), {"count": 0, "bytes": 0})
+        count["count"] += 1
+        count["bytes"] += entry.size
+    return counts
+
+
+def _lines(record: RunRecord) -> Iterator[str]:
+    yield _line("id", record.run.id)
+    yield _line("name", record.name)
+    if record.damage is not None:
+        yield _line("damaged", printable(record.damage))
+        yield _line("directory", printable(record.run.run_dir))
+        return
+    more = _more(record.run)
+    yield _line("operation", printable(record.opref.name))
+    yield _line("project", printable(record.opref.namespace))
+    yield _line("status", record.status)
+    if record.reason is not None:
+        first, *rest = record.reason.split("\n")
+        yield _line("reason", printable(first))
+        yield from (_line("", printable(line)) for line in rest)
+    if record.label:
+        yield _line("label", printable(record.label))
+    if record.tags:
+        yield _line("tags", " ".join(map(printable, record.tags)))
+    for name in ("initialized", "staged", "started", "stopped"):
+        yield _line(name, date_text(getattr(record, name)))
+    yield _line("duration", duration_text(record.duration))
+    if record.exit is not None:
+        yield _line("exit", record.exit)
+    yield _line("command", printable(shlex.join(record.cmd.args)))
+    yield _line("directory", printable(record.run.run_dir))
+    if "damage" in more:
+        yield _line("damaged", printable(more["damage"]))
+    yield from _table("environment", record.cmd.env)
+    yield from _table("config", record.config)
+    yield from _table("summary", record.summary)
+    files = more.get("files", {})
+    yield from _table("files", {t: f"{n['count']} ({n['bytes']} bytes)" for t, n in files.items()})
+    yield from _table("system", more.get("system", {}))
+    user = {name: value for name, value in more.get("user", {}).items() if name != layout.LABEL}
+    yield from _table("user", user)
+    for comment in more.get("comments", []):
+        yield _line("comment", f"{date_text(comment['time'])} {printable(comment['text'])}")
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<13}{text}".rstrip()
+
+
+def _table(title: str, values: Any) -> Iterator[str]:
+    if values:
+        yield f"{title}:"
+        width = max(len(printable(name)) for name in values)
+        for name, value in values.items():
+            yield f"  {printable(name):<{width}}  {value_text(value)}"
+
+
+def _show_files(run: Run, context: Context) -> None:
+    entries = sorted(manifest.read_manifest(run).present().values(), key=lambda e: e.path)
+    if context.json:
+        printer.print_json([_entry_json(entry) for entry in entries])
+        return
+    for entry in entries:
+        printer.print_data(
+            f"{entry.type} {entry.mode:04o} {entry.size:>10} {printable(entry.path)}"
+        )
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "path": entry.path,
+        "kind": entry.kind,
+        "type": _TYPES.get(entry.type, entry.type),
+        "mode": entry.mode,
+        "size": entry.size,
+        "sha256": entry.sha256 or None,
+        "target": entry.target or None,
+    }

@@ -1,0 +1,36 @@
+"""`gage start`: start staged runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from gage._internal.cli.context import Context
+from gage._internal.cli.starting import add_quiet_argument, start
+
+DESCRIPTION = (
+    "Start staged runs, one after the other. Each is verified first: a file that was changed,"
+    " added or removed stops it. The exit status is the first one that is not 0."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "runs_to_start",
+        nargs="+",
+        metavar="RUN",
+        help="id, beginning of an id, name, number in the list, or path of a run directory",
+    )
+    add_quiet_argument(parser)
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run the command; return the exit status."""
+    # All are found before the first is started: starting changes what numbers mean.
+    runs = [context.find_run(text) for text in args.runs_to_start]
+    codes = []
+    for staged in runs:
+        codes.append(start(staged, args, context))
+        if codes[-1] > 128:
+            break
+    return next((code for code in codes if code), 0)

@@ -1,0 +1,47 @@
+"""What `run` and `stage` share: a new run from the words of a command line, staged."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.lifecycle.create import create_run
+from gage._internal.lifecycle.stage import stage_run
+from gage._internal.project.operations import find_operation, parse_config
+from gage._internal.types import Run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which operation, with which config, and how the run is to be known."""
+    parser.add_argument(
+        "operation",
+        nargs="?",
+        metavar="OP|SCRIPT",
+        help="an operation of the Gage file or a script; default: the default operation",
+    )
+    parser.add_argument("config", nargs="*", metavar="NAME=VALUE", help="a config value")
+    parser.add_argument("--label", help="give the run a label")
+    parser.add_argument(
+        "--tag", dest="tags", action="append", default=[], metavar="TAG", help="add a tag"
+    )
+
+
+def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) -> Run:
+    """Create a run and stage it.
+
+    Raises:
+        GageError: the operation or its config is not right, in which case no run is made; or
+            the run could not be staged, in which case it is there as failed.
+    """
+    name, words = args.operation, list(args.config)
+    project = context.project(name)
+    is_named = name in project.operations or os.path.isfile(os.path.join(context.cwd, name or ""))
+    if name is not None and "=" in name and not is_named:
+        name, words = None, [name, *words]
+    operation = find_operation(project, name, context.cwd)
+    config = parse_config(operation, words)
+    run = create_run(context.home(project), operation, config, args.label, args.tags)
+    stage_run(run, project.dir, durable=durable, notice=printer.print_note)
+    return run

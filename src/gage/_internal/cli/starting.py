@@ -1,0 +1,50 @@
+"""What `run` and `start` share: start a run, show its output, say how it ended."""
+
+from __future__ import annotations
+
+import argparse
+
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.cli.times import duration_text
+from gage._internal.errors import GageError
+from gage._internal.lifecycle.start import start_run
+from gage._internal.store.names import run_name
+from gage._internal.store.record import find_record
+from gage._internal.types import Run
+
+
+class RunFailed(GageError):
+    """The command has ended, but something that belongs to the run failed."""
+
+    reference = "run-failed"
+
+
+def add_quiet_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves out the closing line."""
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="do not say at the end how the run ended"
+    )
+
+
+def start(run: Run, args: argparse.Namespace, context: Context) -> int:
+    """Start a staged run and see it to its end; return its exit status.
+
+    Raises:
+        RunFailed: the command exited with 0, but the run failed all the same.
+    """
+    echo = printer.Echo(stdout=2 if context.json else 1)
+    outcome = start_run(run, echo)
+    record = find_record(run)
+    if context.json:
+        from gage._internal.catalog.rows import record_as_json
+
+        printer.print_json(record_as_json(record))
+    elif not args.quiet:
+        took = duration_text(record.duration)
+        printer.print_note(f"run {run_name(run.id)} {record.status} after {took}")
+    if outcome.error is not None and outcome.exit_code == 0:
+        raise RunFailed(f"run {run_name(run.id)} failed: {outcome.error}")
+    if outcome.error is not None:
+        printer.print_note(outcome.error)
+    return outcome.exit_code

@@ -1,0 +1,242 @@
+"""Files as Gage writes them: whole or not at all, and with any name.
+
+Paths are `str` as `os.fsdecode` gives them, so a name that is not UTF-8 survives. Records
+are lines, so `escape_path` and `unescape_path` stand for a path in one.
+
+Durability: `replace_file` and `create_file` do not wait for the disk; `sync` does, once for
+everything written before it. Each commit point calls `sync` first (see `docs/format.md`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+READ_ONLY = 0o444
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_UNESCAPES = {escape: char for char, escape in _ESCAPES.items()}
+_TO_ESCAPE = re.compile(r"[\\\n\r\t]")
+_TO_UNESCAPE = re.compile(r"\\[\\nrt]")
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def escape_path(path: str) -> str:
+    r"""Return `path` with backslash, newline, carriage return and tab as `\\ \n \r \t`."""
+    return _TO_ESCAPE.sub(lambda m: _ESCAPES[m.group()], path)
+
+
+def unescape_path(text: str) -> str:
+    """Return the path that `escape_path` made `text` of."""
+    return _TO_UNESCAPE.sub(lambda m: _UNESCAPES[m.group()], text)
+
+
+def printable(text: str) -> str:
+    r"""Return `text` for a line that people read: control and undecodable characters escaped.
+
+    Letters and symbols of every script stay; a newline becomes `\n`, a byte that is not UTF-8
+    becomes `\xNN`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def file_name_for(name: str) -> str:
+    """Return a file name for any text: bytes that a file name cannot hold as `%XX`.
+
+    Percent signs, slashes, control characters, a leading dot and bytes that are not UTF-8 are
+    encoded as in URLs; the rest stays as it is.
+    """
+    return "".join(
+        _percent(char) if _needs_percent(char, first=i == 0) else char
+        for i, char in enumerate(name)
+    )
+
+
+def name_of_file(file_name: str) -> str:
+    """Return the text that `file_name_for` made `file_name` of."""
+    raw = re.sub(
+        rb"%([0-9A-F]{2})",
+        lambda m: bytes([int(m.group(1), 16)]),
+        os.fsencode(file_name),
+    )
+    return os.fsdecode(raw)
+
+
+def _needs_percent(char: str, first: bool) -> bool:
+    return (char in "%/" or char < " " or char == "\x7f" or "\udc80" <= char <= "\udcff") or (
+        first and char == "."
+    )
+
+
+def _percent(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in os.fsencode(char))
+
+
+def replace_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
+    """Write `data` beside `path` and rename it into place, with exactly `mode`."""
+    beside = _write_beside(path, data, mode)
+    try:
+        os.replace(beside, path)
+    except OSError:
+        os.unlink(beside)
+        raise
+
+
+def create_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
+    """Create `path` whole, unless it exists: of several creators exactly one succeeds.
+
+    Uses link(2), which is atomic on network file systems too, and O_EXCL where the file
+    system has no hard links.
+
+    Raises:
+        FileExistsError: `path` exists.
+    """
+    beside = _write_beside(path, data, mode)
+    try:
+        _link(beside, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _write(path, data, mode)
+    finally:
+        os.unlink(beside)
+
+
+def _link(beside: str, path: str) -> None:
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        # A network file system may repeat a request that had succeeded.
+        if os.stat(beside).st_nlink != 2:
+            raise
+
+
+def _write_beside(path: str, data: bytes, mode: int) -> str:
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
+    _write(beside, data, mode)
+    return beside
+
+
+def _write(path: str, data: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, data)
+        os.fchmod(fd, mode)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data` to `fd`, however many calls that takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def append_file(path: str, data: bytes) -> None:
+    """Append `data` to `path` in one write, creating it if need be."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the whole of a file."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def make_read_only(path: str) -> None:
+    """Take all write bits from a regular file; links are left alone, with what they point to."""
+    mode = os.lstat(path).st_mode
+    if mode & 0o170000 == 0o100000 and mode & 0o222:
+        os.chmod(path, mode & 0o7555)
+
+
+def sync(path: str) -> None:
+    """Wait until all that was written to the file system of `path` is on disk.
+
+    One syncfs(2) costs what one fsync(2) does, where a flush for every file costs many times
+    a copy. Does nothing when the environment has `GAGE_SYNC=0`.
+
+    Raises:
+        OSError: the file system reports that it lost something.
+    """
+    if os.environ.get("GAGE_SYNC") == "0":
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        os.sync()
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(fd)
+
+
+class Stamp(NamedTuple):
+    """What tells that a file is still the one that was seen: it changes when the file does."""
+
+    inode: int
+    size: int
+    mode: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Stamp:
+        """Return the stamp of a file from its `lstat`."""
+        return cls(stat.st_ino, stat.st_size, stat.st_mode, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def scan(root: str) -> dict[str, Stamp]:
+    """Return every file, link and empty directory below `root`, by path relative to it."""
+    return dict(_iter_scan(root))
+
+
+def _iter_scan(root: str) -> Iterator[tuple[str, Stamp]]:
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(os.path.join(root, folder)) as entries:
+            empty = True
+            for entry in entries:
+                empty = False
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                else:
+                    yield path, Stamp.of(entry.stat(follow_symlinks=False))
+        if empty and folder:
+            yield folder, Stamp.of(os.lstat(os.path.join(root, folder)))
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all in it; what is not there is no error."""
+    import shutil
+
+    if os.path.lexists(path):
+        shutil.rmtree(path)

@@ -1,0 +1,152 @@
+"""Finalize a run that has ended: hook, summary, what it generated, and its logs read-only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gage._internal import clock, fs
+from gage._internal.errors import GageError
+from gage._internal.fs import Stamp, printable
+from gage._internal.lifecycle.hooks import run_env, run_hook
+from gage._internal.store import layout, lock, manifest, meta
+from gage._internal.store.command_lines import FINALIZE, RUN, exec_part
+from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_action, log_files
+from gage._internal.store.manifest import GENERATED, Entry, Manifest
+from gage._internal.types import Run
+
+DEFAULT_SUMMARY = "summary.json"
+
+
+def finalize_run(
+    run: Run, error: str | None = None, stamps: Mapping[str, Stamp] | None = None
+) -> str | None:
+    """Write down what a run has ended with; return why it failed, apart from its exit status.
+
+    `error` is what is known to have failed already. `stamps` tell the staged files as they were
+    before the run; a file whose stamp is the same is not read again. Each part is tried
+    whatever becomes of the others; the first failure is recorded. `stopped` is stamped last,
+    then the lock is given back.
+    """
+    data = meta.read_opdef(run).data
+    parts: tuple[Callable[[], None], ...] = (
+        lambda: _run_finalize_hook(run, data),
+        lambda: _write_summary(run, data),
+        lambda: _write_manifest(run, stamps or {}),
+    )
+    for part in parts:
+        try:
+            part()
+        except (GageError, OSError, ValueError) as failure:
+            log_action(run, f"Failed: {failure}")
+            error = error or str(failure)
+    if error is not None:
+        meta.write_text(run, layout.ERROR, error)
+    log_action(run, "Writing stopped")
+    for name in (layout.RUNNER_LOG, layout.FILES_LOG, layout.PATCHED_LOG):
+        if meta.has_meta(run, name):
+            fs.make_read_only(layout.meta_path(run, name))
+    meta.write_time(run, layout.STOPPED, clock.now())
+    lock.release(run)
+    return error
+
+
+def _run_finalize_hook(run: Run, data: Mapping[str, Any]) -> None:
+    command = exec_part(data.get("exec"), FINALIZE)
+    if command is not None:
+        env = {**meta.read_cmd(run).env, **run_env(run)}
+        run_hook(run, FINALIZE, command, env, f"exec.{FINALIZE}")
+
+
+def _write_summary(run: Run, data: Mapping[str, Any]) -> None:
+    """Write the summary: the file that the run wrote, and what its output tells."""
+    summary = _read_summary(run, data)
+    patterns = data.get("output-summary")
+    if patterns:
+        summary.update(_output_summary(run, patterns))
+    if summary:
+        meta.write_json(run, layout.SUMMARY, summary)
+
+
+def _read_summary(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
+    name = summary_file(data)
+    try:
+        text = fs.read_bytes(os.path.join(run.run_dir, name))
+    except FileNotFoundError:
+        if "summary" in data:
+            raise ValueError(f"the run has not written its summary, {printable(name)}") from None
+        return {}
+    try:
+        summary = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{printable(name)} is not JSON: {error}") from None
+    if not isinstance(summary, dict):
+        raise ValueError(f"{printable(name)} is not a JSON object")
+    return summary
+
+
+def summary_file(data: Mapping[str, Any]) -> str:
+    """Return the path, in the run directory, of the summary that a run writes."""
+    return str(data.get("summary", DEFAULT_SUMMARY))
+
+
+def _output_summary(run: Run, patterns: Mapping[str, str]) -> dict[str, Any]:
+    """Return, for each name, what its pattern's group matched last in a line of the output."""
+    compiled = {name: re.compile(pattern) for name, pattern in patterns.items()}
+    found: dict[str, Any] = {}
+    with open(layout.output_path(run, RUN), "rb") as lines:
+        for line in lines:
+            text = line.decode(errors="surrogateescape")
+            for name, pattern in compiled.items():
+                match = pattern.search(text)
+                if match:
+                    found[name] = _number(match.group(1))
+    return found
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _write_manifest(run: Run, stamps: Mapping[str, Stamp]) -> None:
+    """Add to the manifest and to the file log what the run generated, changed and removed."""
+    staged = {entry.path: entry for entry in manifest.read_manifest(run).staged}
+    found = fs.scan(run.run_dir)
+    ended: list[Entry] = []
+    events: list[FileEvent] = []
+    for path in sorted(found, key=os.fsencode):
+        known = staged.get(path)
+        if known and stamps.get(path) == found[path]:
+            continue
+        entry = _find_entry(run, path, known.type if known else GENERATED)
+        if entry is not None and entry != known:
+            ended.append(entry)
+            event = MODIFIED if known else ADDED
+            events.append(FileEvent(event, entry.type, found[path].mtime_ns // 1000, path))
+    events += [
+        FileEvent(DELETED, staged[path].type, clock.now(), path)
+        for path in sorted(staged.keys() - found.keys(), key=os.fsencode)
+    ]
+    superseded = {event.path for event in events}
+    kept = tuple(replace(e, superseded=e.path in superseded) for e in staged.values())
+    manifest.write_manifest(run, Manifest(kept, tuple(ended)))
+    log_files(run, events)
+
+
+def _find_entry(run: Run, path: str, type_: str) -> Entry | None:
+    """Return the entry of a file, or None (said in the runner log) for what has no content."""
+    try:
+        return manifest.entry_of(run.run_dir, path, type_)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        log_action(run, f"Not in the manifest: {path}: {reason}")
+        return None

@@ -1,0 +1,131 @@
+"""Stage a run: fill the run directory, phase by phase, and vouch for what is in it.
+
+The order is part of the contract. Config patches source that was copied; a runtime may need
+configured source; dependencies may need the runtime; the manifest comes after everything.
+Everything comes from the run's own meta files and the project.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gage._internal import clock, fs
+from gage._internal.errors import GageError, StageFailed
+from gage._internal.lifecycle.hooks import run_env, run_hook
+from gage._internal.lifecycle.stage_config import stage_config
+from gage._internal.lifecycle.stage_dependencies import stage_dependencies
+from gage._internal.lifecycle.stage_runtime import stage_runtime
+from gage._internal.lifecycle.stage_sourcecode import stage_sourcecode
+from gage._internal.lifecycle.staged_files import StagedFiles
+from gage._internal.project.source_rules import matcher
+from gage._internal.store import layout, lock, manifest, meta
+from gage._internal.store.command_lines import exec_part
+from gage._internal.store.logs import log_action
+from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
+from gage._internal.types import OpDef, Run, as_patterns
+
+
+def stage_run(
+    run: Run,
+    project_dir: str | None = None,
+    *,
+    durable: bool = True,
+    notice: Callable[[str], None] = lambda sentence: None,
+) -> None:
+    """Stage an initialized run from a project; without one only hooks can fill it.
+
+    `durable` waits until all is on disk before the run is called staged. `notice` is told, in
+    sentences, what whoever stages should know, such as which files were left out.
+
+    Raises:
+        FileNotFoundError: the run directory or the meta directory does not exist.
+        StageFailed: the run was staged before, or is not initialized.
+        GageError, OSError: a phase failed; the run is `failed`, with the reason in its meta.
+    """
+    _check_initialized(run)
+    opdef = meta.read_opdef(run)
+    files = StagedFiles(run)
+    with _recording_failure(run):
+        stage_sourcecode(run, opdef, project_dir, files, notice)
+        _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
+        stage_config(run, opdef, files)
+        stage_runtime(run, opdef, project_dir, files)
+        _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
+        stage_dependencies(run, opdef, project_dir, files)
+        _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
+        _write_manifest(run, opdef, files)
+        log_action(run, "Writing staged")
+        if durable:
+            fs.sync(layout.run_meta_dir(run))
+    meta.write_time(run, layout.STAGED, clock.now())
+    if durable:
+        fs.sync(layout.run_meta_dir(run))
+
+
+def _check_initialized(run: Run) -> None:
+    meta_dir = layout.run_meta_dir(run)
+    if not os.path.isdir(run.run_dir):
+        raise FileNotFoundError(f"Run dir does not exist: {run.run_dir}")
+    if not os.path.isdir(meta_dir):
+        raise FileNotFoundError(f"Run meta dir does not exist: {meta_dir}")
+    if not meta.has_meta(run, layout.INITIALIZED):
+        raise StageFailed(f"run {run.id} is not initialized")
+    for name in (layout.STAGED, layout.STOPPED):
+        if meta.has_meta(run, name):
+            raise StageFailed(f"run {run.id} is {name} already", "make another run")
+
+
+@contextmanager
+def _recording_failure(run: Run) -> Iterator[None]:
+    """Hold the lock; where what is done fails, leave the run `failed`, with the reason."""
+    try:
+        lock.acquire(run)
+    except FileExistsError:
+        raise StageFailed(f"run {run.id} is being staged by {lock.find_holder(run)}") from None
+    try:
+        yield
+    except (GageError, OSError, KeyboardInterrupt) as error:
+        _record_failure(run, error)
+        raise
+    lock.release(run)
+
+
+def _record_failure(run: Run, error: BaseException) -> None:
+    """Say why a run could not be staged; make room for that on a full disk.
+
+    What was staged so far is of no use, and may be what has filled the disk.
+    """
+    reason = str(error) or "staging was interrupted"
+    fs.remove_tree(run.run_dir)
+    os.mkdir(run.run_dir)
+    log_action(run, f"Failed: {reason}")
+    meta.write_text(run, layout.ERROR, reason)
+    meta.write_time(run, layout.STOPPED, clock.now())
+    lock.release(run)
+
+
+def _run_phase_hook(
+    run: Run,
+    opdef: OpDef,
+    project_dir: str | None,
+    files: StagedFiles,
+    phase: str,
+    type_: str,
+) -> None:
+    name = f"stage-{phase}"
+    command = exec_part(opdef.data.get("exec"), name)
+    if command is None:
+        return
+    env = {**meta.read_cmd(run).env, **run_env(run)}
+    if project_dir is not None:
+        env["PROJECT_DIR"] = project_dir
+    run_hook(run, phase, command, env, f"exec.{name}")
+    files.find_changes(type_)
+
+
+def _write_manifest(run: Run, opdef: OpDef, files: StagedFiles) -> None:
+    files.find_changes(SOURCE)
+    is_writable: Callable[[str], bool] = matcher(as_patterns(opdef.data.get("writable")))
+    manifest.write_manifest(run, Manifest(files.freeze(is_writable)))

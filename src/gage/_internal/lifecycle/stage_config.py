@@ -1,0 +1,99 @@
+"""Apply config: patch the staged files to hold the values that are recorded for the run.
+
+Arguments are part of the command already; what is left are values in files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gage._internal import fs
+from gage._internal.errors import ConfigFileError
+from gage._internal.lifecycle.staged_files import StagedFiles
+from gage._internal.project.config_formats import patch_config, read_config
+from gage._internal.project.config_sources import (
+    ConfigSource,
+    as_json,
+    config_sources,
+    is_chosen,
+    read_source_file,
+)
+from gage._internal.store import layout, meta
+from gage._internal.store.logs import log_action
+from gage._internal.types import OpDef, Run
+
+# A carriage return ends no line for patch(1).
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+
+
+def stage_config(run: Run, opdef: OpDef, files: StagedFiles) -> None:
+    """Patch the config files of a run; what is changed is told in `log/patched`.
+
+    Raises:
+        ConfigFileError: a config file was not staged, or cannot be parsed.
+        UnknownConfig, BadConfigValue: a value cannot be applied.
+    """
+    config = meta.read_config(run)
+    if not config:
+        return
+    for source in config_sources(opdef.data.get("config")):
+        if not source.is_args:
+            _patch(run, source, config, files)
+
+
+def _patch(run: Run, source: ConfigSource, config: Mapping[str, Any], files: StagedFiles) -> None:
+    path = os.path.normpath(source.path)
+    if files.get(path) is None:
+        raise ConfigFileError(
+            f"config file {fs.printable(path)} is not among the staged files",
+            "include it with sourcecode",
+        )
+    before = read_source_file(run.run_dir, path)
+    changes = {}
+    for name, found in read_config(path, before).items():
+        if (
+            name in config
+            and is_chosen(name, source.keys)
+            and not _is_same(found.value, config[name])
+        ):
+            changes[name] = _like(config[name], found.value)
+    if not changes:
+        return
+    after = patch_config(path, before, changes)
+    files.write(path, after)
+    _log_patch(run, path, before, after)
+    log_action(run, f"Applied config to {path}: {', '.join(changes)}")
+
+
+def _is_same(found: Any, wanted: Any) -> bool:
+    try:
+        recorded = as_json(found)
+    except ValueError:
+        return False
+    return type(recorded) is type(wanted) and bool(recorded == wanted)
+
+
+def _like(wanted: Any, found: Any) -> Any:
+    """Return a recorded value in the type of what it replaces: JSON has no tuples."""
+    return tuple(wanted) if isinstance(found, tuple) and isinstance(wanted, list) else wanted
+
+
+def _log_patch(run: Run, path: str, before: bytes, after: bytes) -> None:
+    import difflib
+
+    name = os.fsencode(path)
+    lines = difflib.diff_bytes(
+        difflib.unified_diff,
+        _LINE.findall(before),
+        _LINE.findall(after),
+        b"a/" + name,
+        b"b/" + name,
+    )
+    patch = b"".join(
+        line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
+        for line in lines
+    )
+    fs.append_file(layout.meta_path(run, layout.PATCHED_LOG), patch)

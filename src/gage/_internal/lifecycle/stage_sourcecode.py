@@ -1,0 +1,57 @@
+"""Stage source code: copy what the project means by source into the run directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from gage._internal.fs import printable
+from gage._internal.lifecycle.finalize import summary_file
+from gage._internal.lifecycle.staged_files import StagedFiles
+from gage._internal.project.source_rules import select_source
+from gage._internal.store.logs import log_action
+from gage._internal.store.manifest import SOURCE
+from gage._internal.types import OpDef, Run
+
+_MOST_NAMED = 3
+
+
+def stage_sourcecode(
+    run: Run,
+    opdef: OpDef,
+    project_dir: str | None,
+    files: StagedFiles,
+    notice: Callable[[str], None],
+) -> None:
+    """Copy the selected files of a project; do nothing without one.
+
+    The summary that an earlier run wrote in the project is no source: the run writes its own.
+    What is left out is told to `notice`, biggest first, and to the runner log.
+
+    Raises:
+        SourceRefused: a file cannot be staged; the message names it.
+    """
+    if project_dir is None:
+        return
+    runs_home = os.path.dirname(run.run_dir)
+    selection = select_source(project_dir, opdef.data.get("sourcecode"), prune=[runs_home])
+    summary = summary_file(opdef.data)
+    paths = [path for path in selection.paths if path != summary]
+    if len(paths) < len(selection.paths):
+        log_action(run, f"Left out {summary}: the run writes it")
+    for reason, left_out in selection.left_out.items():
+        for path in left_out:
+            log_action(run, f"Left out {path}: {reason}")
+        notice(_left_out_sentence(project_dir, left_out, reason))
+    copied = files.copy(project_dir, ((path, path) for path in paths), SOURCE)
+    if copied:
+        log_action(run, f"Copied {copied} source files")
+
+
+def _left_out_sentence(project_dir: str, paths: Sequence[str], reason: str) -> str:
+    by_size = sorted(paths, key=lambda p: -os.lstat(os.path.join(project_dir, p)).st_size)
+    named = ", ".join(printable(path) for path in by_size[:_MOST_NAMED])
+    if len(paths) == 1:
+        return f"{named} is left out: {reason}"
+    rest = "" if len(paths) <= _MOST_NAMED else f" and {len(paths) - _MOST_NAMED} more"
+    return f"{len(paths)} files are left out, each since {reason}: {named}{rest}"

@@ -1,0 +1,150 @@
+"""Start a staged run: verify it, claim it, execute its command, finalize it.
+
+Needs nothing but the run and meta directories and the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gage._internal import clock, fs
+from gage._internal.errors import AlreadyStarted, NotStaged
+from gage._internal.fs import Stamp
+from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, execute
+from gage._internal.lifecycle.finalize import finalize_run
+from gage._internal.lifecycle.hooks import run_env
+from gage._internal.store import layout, lock, manifest, meta, status
+from gage._internal.store.command_lines import RUN
+from gage._internal.store.logs import log_action
+from gage._internal.store.output import OutputWriter
+from gage._internal.types import Run
+
+# Held while the run executes, so that its end can be recorded on a disk it has filled.
+_SPARE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a started run ended.
+
+    `exit_code` is as a shell gives it; `signal` the name of a signal that told the run to stop;
+    `error` what failed that is not the command's own exit, in words.
+    """
+
+    exit_code: int
+    signal: str | None = None
+    error: str | None = None
+
+
+def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
+    """Start a staged run and see it to its end.
+
+    `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
+
+    Raises:
+        NotStaged: the run is not staged.
+        AlreadyStarted: the run was started before, or somebody is starting it now.
+        RunChanged: its files are not those that were staged; it stays staged.
+        RunDamaged: its meta files cannot be read.
+    """
+    _check_staged(run)
+    command = meta.read_cmd(run)
+    stamps = manifest.verify(run)
+    _claim(run)
+    try:
+        log_action(run, f"Verified {len(stamps)} files")
+        fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
+        log_action(run, "Starting " + " ".join(command.args))
+        meta.write_time(run, layout.STARTED, clock.now())
+    except OSError:
+        # Nothing has run: the run stays staged.
+        _remove_spare(run)
+        lock.release(run)
+        raise
+    recorder = _Recorder(run, echo)
+    env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **run_env(run)}
+    try:
+        ended = execute(command.args, run.run_dir, env, recorder.write, run.id)
+        error = recorder.close()
+    except CannotExecute as failure:
+        recorder.close()
+        ended = Ended(str(failure.exit_code))
+        error = str(failure)
+    return _end(run, ended, error, stamps)
+
+
+def _check_staged(run: Run) -> None:
+    found = status.run_status(run)
+    if found == status.STAGED:
+        return
+    if found in (status.UNKNOWN, status.INITIALIZED, status.STAGING) or not meta.has_meta(
+        run, layout.STAGED
+    ):
+        raise NotStaged(f"run {run.id} is not staged: it is {found}", "stage it again")
+    raise _already_started(run, found)
+
+
+def _already_started(run: Run, found: str) -> AlreadyStarted:
+    holder = lock.find_holder(run)
+    who = f" by {holder}" if holder else ""
+    return AlreadyStarted(
+        f"run {run.id} was started{who} and is {found}",
+        "a staged run is started once; stage another",
+    )
+
+
+def _claim(run: Run) -> None:
+    try:
+        lock.acquire(run)
+    except FileExistsError:
+        raise _already_started(run, status.run_status(run)) from None
+    # A claim that came just after another run of it ended finds what that left.
+    if meta.has_meta(run, layout.STARTED):
+        lock.release(run)
+        raise _already_started(run, status.run_status(run))
+
+
+def _remove_spare(run: Run) -> None:
+    try:
+        os.unlink(layout.meta_path(run, layout.SPARE))
+    except FileNotFoundError:
+        pass
+
+
+def _end(run: Run, ended: Ended, error: str | None, stamps: Mapping[str, Stamp]) -> Outcome:
+    """Record how the command ended, at once, then finalize the run."""
+    _remove_spare(run)
+    if ended.signal:
+        meta.write_text(run, layout.SIGNAL, ended.signal)
+    meta.write_text(run, layout.EXIT, ended.exit_text)
+    log_action(run, f"Ended with {ended.exit_text}")
+    if ended.left:
+        pids = ", ".join(map(str, ended.left))
+        log_action(run, f"Left running: {pids}")
+    error = finalize_run(run, error, stamps)
+    return Outcome(status.exit_code(ended.exit_text), ended.signal, error)
+
+
+class _Recorder:
+    """Gives output to the file and to whoever watches; neither can stop the run."""
+
+    def __init__(self, run: Run, echo: Output) -> None:
+        self._writer = OutputWriter(run, RUN)
+        self._echo = echo
+        self._error: str | None = None
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Record and show a piece of output."""
+        if self._error is None:
+            try:
+                self._writer.write(stream, data)
+            except OSError as error:
+                self._error = f"output was not captured to its end: {error.strerror}"
+        self._echo(stream, data)
+
+    def close(self) -> str | None:
+        """Close the files; return what went wrong, if anything did."""
+        self._writer.close()
+        return self._error

@@ -1,0 +1,199 @@
+"""Operations of a project: those of its Gage file, and those that scripts imply.
+
+A script needs no Gage file: `train.py` implies an operation that runs it with Python, its
+config the script's arguments where it parses any, else its top-level assignments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gage._internal import fs
+from gage._internal.errors import GageFileError, UnknownConfig, UnknownOperation, UsageError
+from gage._internal.project.argparse_options import parse_option, read_options
+from gage._internal.project.config_sources import (
+    ConfigDefault,
+    config_sources,
+    read_defaults,
+    script_args,
+)
+from gage._internal.project.projects import Project
+from gage._internal.project.values import check_value, parse_value
+from gage._internal.store.command_lines import exec_part, with_args
+from gage._internal.types import OpCmd, OpDef, OpRef
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation that can be run: which it is, how it is defined, its config's defaults."""
+
+    opref: OpRef
+    opdef: OpDef
+    defaults: Mapping[str, ConfigDefault]
+
+
+def find_operation(project: Project, name: str | None, cwd: str) -> Operation:
+    """Return the operation that `name` means: one of the Gage file, else a script's.
+
+    None means the default operation, or the only one. A script's path is relative to `cwd`.
+
+    Raises:
+        UnknownOperation: there is no such operation and no such script.
+    """
+    if name is None:
+        return read_operation(project, _default_name(project))
+    if name in project.operations:
+        return read_operation(project, name)
+    path = os.path.normpath(os.path.join(cwd, name))
+    if os.path.isfile(path):
+        relative = os.path.relpath(path, project.dir)
+        if relative.startswith(os.pardir + os.sep):
+            raise UnknownOperation(
+                f"{fs.printable(name)} is not in the project {fs.printable(project.dir)}",
+                "name the project with -C",
+            )
+        return _with_defaults(project, script_operation(project, relative))
+    raise _unknown(project, name)
+
+
+def read_operation(project: Project, name: str) -> Operation:
+    """Return an operation of the Gage file by its name."""
+    return _with_defaults(project, project.operations[name])
+
+
+def _with_defaults(project: Project, opdef: OpDef) -> Operation:
+    defaults = read_defaults(project.dir, config_sources(opdef.data.get("config")))
+    return Operation(OpRef(project.name, opdef.name), opdef, defaults)
+
+
+def _default_name(project: Project) -> str:
+    names = list(project.operations)
+    chosen = [n for n in names if project.operations[n].data.get("default")]
+    if not chosen and len(names) == 1:
+        chosen = names
+    if chosen:
+        return chosen[0]
+    if names:
+        shown = ", ".join(map(fs.printable, names))
+        raise UsageError(f"which operation? Here are {shown}", "or give one of them default = true")
+    raise UsageError("which script? There is no Gage file here", "gage run SCRIPT, or gage init")
+
+
+def _unknown(project: Project, name: str) -> UnknownOperation:
+    known = [*project.operations, *iter_scripts(project.dir)]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {fs.printable(near[0])}?" if near else "gage operations lists them"
+    what = "operation or script" if project.gage_file else "script"
+    return UnknownOperation(f"there is no {what} {fs.printable(name)}", hint)
+
+
+def iter_scripts(project_dir: str) -> Iterator[str]:
+    """Yield the names of the scripts that lie in the project directory itself."""
+    for name in sorted(os.listdir(project_dir)):
+        path = os.path.join(project_dir, name)
+        if name.endswith((".py", ".sh")) and os.path.isfile(path) and not name.startswith("."):
+            yield name
+
+
+def script_operation(project: Project, path: str) -> OpDef:
+    """Return the operation that a script of the project implies; `path` is relative to it.
+
+    Raises:
+        UnknownOperation: the file is no Python or shell script and cannot be executed.
+    """
+    if path.endswith(".py"):
+        data = fs.read_bytes(os.path.join(project.dir, path))
+        config: Any = {"args": path} if read_options(path, data) else path
+        return OpDef(path, {"exec": [_python(), path], "config": config})
+    if os.access(os.path.join(project.dir, path), os.X_OK):
+        return OpDef(path, {"exec": [os.path.join(".", path)]})
+    if path.endswith(".sh"):
+        return OpDef(path, {"exec": ["sh", path]})
+    raise UnknownOperation(
+        f"{fs.printable(path)} is not a Python or shell script, nor executable",
+        "define an operation with exec in a gage.toml",
+    )
+
+
+def _python() -> str:
+    return "python3" if shutil.which("python3") else "python"
+
+
+def parse_config(operation: Operation, assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the config of a run from the `NAME=VALUE` words of a command line.
+
+    Values are of the type of the default; names that are not given keep theirs.
+
+    Raises:
+        UsageError: a word has no `=`.
+        UnknownConfig: the operation has no such name.
+        BadConfigValue: the text is no value of the default's type.
+    """
+    given = {}
+    for word in assignments:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{fs.printable(word)} is not of the form NAME=VALUE")
+        default = _default_of(operation, name)
+        where = _where(name, default)
+        if default.option is not None:
+            given[name] = parse_option(default.option, text, where)
+        else:
+            given[name] = parse_value(text, default.value, where)
+    return _all_config(operation, given)
+
+
+def check_config(operation: Operation, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a run from Python values, with defaults for the rest.
+
+    Raises:
+        UnknownConfig: the operation has no such name.
+        BadConfigValue: a value is not of the default's type.
+    """
+    given = {}
+    for name, value in values.items():
+        default = _default_of(operation, name)
+        given[name] = check_value(value, default.value, _where(name, default))
+    return _all_config(operation, given)
+
+
+def _all_config(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given.get(name, d.value) for name, d in operation.defaults.items()}
+
+
+def _where(name: str, default: ConfigDefault) -> str:
+    return f"{fs.printable(name)} ({default.place})"
+
+
+def _default_of(operation: Operation, name: str) -> ConfigDefault:
+    try:
+        return operation.defaults[name]
+    except KeyError:
+        pass
+    names = list(operation.defaults)
+    near = difflib.get_close_matches(name, names, 1)
+    what = f"{fs.printable(operation.opdef.name)} has no config {fs.printable(name)}"
+    if near:
+        raise UnknownConfig(what, f"did you mean {fs.printable(near[0])}?")
+    if names:
+        raise UnknownConfig(what, f"it has {', '.join(map(fs.printable, names))}")
+    raise UnknownConfig(what, "it has none")
+
+
+def operation_cmd(operation: Operation, config: Mapping[str, Any]) -> OpCmd:
+    """Return what starts a run of an operation with a config."""
+    data = operation.opdef.data
+    command = exec_part(data["exec"])
+    if command is None:
+        raise GageFileError(f"operation {fs.printable(operation.opdef.name)} has no exec.run")
+    env = {name: _env_text(value) for name, value in data.get("env", {}).items()}
+    return OpCmd(with_args(command, script_args(operation.defaults, config)), env)
+
+
+def _env_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

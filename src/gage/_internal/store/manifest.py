@@ -1,0 +1,272 @@
+r"""The manifest: every file a run was staged with, then every file it ended with.
+
+In the run directory `sha256sum -c ../ID.meta/manifest` accepts it. What that format has no
+room for stands in comment lines of tab-separated fields, one before each file's digest:
+
+    # gage manifest 1
+    # staged
+    #	f	s	0555	120
+    2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824  run.sh
+    #	l	s	0777	6	latest	run.sh
+    #	d	d	0755	0	empty
+    # ended
+    #	f	g	0644	3
+    98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4  out.txt
+
+The digest lines are those of sha256sum, escapes included. A staged file that the run changed
+or removed keeps its lines, the digest line behind `#- ` so that it is not checked any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from gage._internal import fs
+from gage._internal.errors import RunChanged, RunDamaged
+from gage._internal.fs import Stamp
+from gage._internal.store import layout, meta
+from gage._internal.types import Run
+
+FILE = "f"
+LINK = "l"
+DIRECTORY = "d"
+
+SOURCE = "s"
+RUNTIME = "r"
+DEPENDENCY = "d"
+GENERATED = "g"
+
+_HEADER = f"# gage manifest {layout.SCHEMA_VERSION}"
+_STAGED = "# staged"
+_ENDED = "# ended"
+_SUPERSEDED = "#- "
+_READ_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, link or empty directory of a run.
+
+    `kind` is `f`, `l` or `d`; `type` the file's type (`s r d g`); `mode` the permission bits;
+    `size` in bytes; `sha256` the hexadecimal digest of a file; `target` what a link holds.
+    """
+
+    path: str
+    kind: str
+    type: str
+    mode: int
+    size: int
+    sha256: str = ""
+    target: str = ""
+    superseded: bool = False
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The entries of a run, by path: as it was staged, and what it ended with besides."""
+
+    staged: tuple[Entry, ...]
+    ended: tuple[Entry, ...] | None = None
+
+    def present(self) -> Mapping[str, Entry]:
+        """Return the entries that describe the run directory as it should be now."""
+        entries = {entry.path: entry for entry in self.staged if not entry.superseded}
+        entries.update((entry.path, entry) for entry in self.ended or ())
+        return entries
+
+
+def entry_of(root: str, path: str, type_: str) -> Entry:
+    """Return the entry of what lies at `path` below `root`, reading it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is a socket, a pipe or a device.
+    """
+    full = os.path.join(root, path)
+    found = os.lstat(full)
+    mode = stat.S_IMODE(found.st_mode)
+    if stat.S_ISREG(found.st_mode):
+        size, digest = _digest(full)
+        return Entry(path, FILE, type_, mode, size, sha256=digest)
+    if stat.S_ISLNK(found.st_mode):
+        target = os.readlink(full)
+        return Entry(path, LINK, type_, mode, len(os.fsencode(target)), target=target)
+    if stat.S_ISDIR(found.st_mode):
+        return Entry(path, DIRECTORY, type_, mode, 0)
+    raise ValueError(f"{fs.printable(path)} is a socket, a pipe or a device")
+
+
+def _digest(path: str) -> tuple[int, str]:
+    hasher = hashlib.sha256()
+    size = 0
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        while True:
+            data = os.read(fd, _READ_SIZE)
+            if not data:
+                return size, hasher.hexdigest()
+            hasher.update(data)
+            size += len(data)
+    finally:
+        os.close(fd)
+
+
+def write_manifest(run: Run, manifest: Manifest) -> None:
+    """Write the manifest of a run in place of the one it has."""
+    meta.write_meta(run, layout.MANIFEST, os.fsencode(format_manifest(manifest)))
+
+
+def read_manifest(run: Run) -> Manifest:
+    """Return the manifest of a run.
+
+    Raises:
+        RunDamaged: it is missing or cannot be understood.
+    """
+    text = os.fsdecode(meta.read_meta(run, layout.MANIFEST))
+    try:
+        return parse_manifest(text)
+    except ValueError as error:
+        raise RunDamaged(f"run {run.id} is damaged: manifest: {error}") from None
+
+
+def format_manifest(manifest: Manifest) -> str:
+    """Return the text of a manifest."""
+    lines = [_HEADER, _STAGED]
+    for entry in manifest.staged:
+        lines += _entry_lines(entry)
+    if manifest.ended is not None:
+        lines.append(_ENDED)
+        for entry in manifest.ended:
+            lines += _entry_lines(entry)
+    return "\n".join(lines) + "\n"
+
+
+def _entry_lines(entry: Entry) -> list[str]:
+    fields = f"#\t{entry.kind}\t{entry.type}\t{entry.mode:04o}\t{entry.size}"
+    if entry.kind == FILE:
+        line = _digest_line(entry)
+        return [fields, _SUPERSEDED + line if entry.superseded else line]
+    fields += f"\t{fs.escape_path(entry.path)}"
+    if entry.kind == LINK:
+        fields += f"\t{fs.escape_path(entry.target)}"
+    return [_SUPERSEDED + fields if entry.superseded else fields]
+
+
+def _digest_line(entry: Entry) -> str:
+    path = entry.path
+    if "\\" in path or "\n" in path or "\r" in path:
+        path = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        return f"\\{entry.sha256}  {path}"
+    return f"{entry.sha256}  {path}"
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Return the manifest that `text` is.
+
+    Raises:
+        ValueError: it is not one; the message names the line.
+    """
+    lines = text.split("\n")
+    if lines.pop() != "" or lines[:2] != [_HEADER, _STAGED]:
+        raise ValueError("is cut short, or was written by another version")
+    staged: list[Entry] = []
+    ended: list[Entry] | None = None
+    numbered = iter(enumerate(lines[2:], 3))
+    for number, line in numbered:
+        if line == _ENDED and ended is None:
+            ended = []
+            continue
+        try:
+            entry = _parse_entry(line, numbered)
+        except (ValueError, IndexError, StopIteration):
+            raise ValueError(f"line {number} is no entry") from None
+        (staged if ended is None else ended).append(entry)
+    return Manifest(tuple(staged), None if ended is None else tuple(ended))
+
+
+def _parse_entry(line: str, following: Iterator[tuple[int, str]]) -> Entry:
+    superseded = line.startswith(_SUPERSEDED)
+    fields = (line[len(_SUPERSEDED) :] if superseded else line).split("\t")
+    mark, kind, type_, mode, size = fields[:5]
+    if mark != "#" or kind not in (FILE, LINK, DIRECTORY):
+        raise ValueError
+    entry = Entry("", kind, type_, int(mode, 8), int(size), superseded=superseded)
+    if kind == FILE:
+        return _parse_digest(entry, next(following)[1])
+    path = _safe_path(fs.unescape_path(fields[5]))
+    return replace(entry, path=path, target=fs.unescape_path(fields[6]) if kind == LINK else "")
+
+
+def _parse_digest(entry: Entry, line: str) -> Entry:
+    superseded = line.startswith(_SUPERSEDED)
+    line = line[len(_SUPERSEDED) :] if superseded else line
+    escaped = line.startswith("\\")
+    digest, gap, path = (
+        line[escaped : escaped + 64],
+        line[escaped + 64 : escaped + 66],
+        line[escaped + 66 :],
+    )
+    if gap != "  " or not path:
+        raise ValueError
+    path = _safe_path(fs.unescape_path(path) if escaped else path)
+    return replace(entry, path=path, sha256=digest, superseded=superseded)
+
+
+def _safe_path(path: str) -> str:
+    """Return `path` if it stays below the directory it is relative to.
+
+    A manifest may come from elsewhere, and what it names is opened.
+    """
+    if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError
+    return path
+
+
+def verify(run: Run) -> Mapping[str, Stamp]:
+    """Compare every file of a run directory with the manifest; return their stamps.
+
+    A stamp is taken before the file is read, so one that is the same later tells that the file
+    is still what was verified.
+
+    Raises:
+        RunChanged: files are missing, changed or added; the message names them.
+        RunDamaged: the manifest cannot be read.
+    """
+    expected = read_manifest(run).present()
+    found = fs.scan(run.run_dir)
+    faults = [f"missing: {fs.printable(path)}" for path in sorted(expected.keys() - found.keys())]
+    faults += [f"added: {fs.printable(path)}" for path in sorted(found.keys() - expected.keys())]
+    for path in sorted(expected.keys() & found.keys()):
+        change = _find_change(run, expected[path])
+        if change:
+            faults.append(f"changed: {fs.printable(path)} ({change})")
+    if faults:
+        raise RunChanged(_describe(run, faults), "stage it again")
+    return found
+
+
+def _find_change(run: Run, expected: Entry) -> str | None:
+    try:
+        found = entry_of(run.run_dir, expected.path, expected.type)
+    except (OSError, ValueError) as error:
+        return str(error)
+    if found.kind != expected.kind:
+        return "is of another kind"
+    if found.target != expected.target:
+        return f"points to {fs.printable(found.target)}"
+    if found.sha256 != expected.sha256:
+        return "its content"
+    if found.mode != expected.mode and expected.kind != LINK:
+        return f"its mode is {found.mode:04o}, not {expected.mode:04o}"
+    return None
+
+
+def _describe(run: Run, faults: Iterable[str], most: int = 20) -> str:
+    faults = list(faults)
+    shown = "".join(f"\n  {fault}" for fault in faults[:most])
+    rest = f"\n  and {len(faults) - most} more" if len(faults) > most else ""
+    return f"run {run.id} is not as it was staged:{shown}{rest}"

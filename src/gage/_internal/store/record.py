@@ -1,0 +1,90 @@
+"""Everything that is known about one run, read at once for those who show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gage._internal.errors import RunDamaged
+from gage._internal.store import layout, meta, status
+from gage._internal.store.attributes import find_label, list_tags
+from gage._internal.store.names import run_name
+from gage._internal.types import OpCmd, OpRef, Run
+
+_NO_OPREF = OpRef("", "")
+_NO_CMD = OpCmd(())
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known about a run; times in microseconds since the epoch, None if not stamped.
+
+    `damage` says what cannot be read of a run whose meta files are missing or broken; then
+    the other fields hold what can be.
+    """
+
+    run: Run
+    name: str
+    status: str
+    opref: OpRef = _NO_OPREF
+    config: Mapping[str, Any] = field(default_factory=dict)
+    cmd: OpCmd = _NO_CMD
+    label: str | None = None
+    tags: Sequence[str] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    initialized: int | None = None
+    staged: int | None = None
+    started: int | None = None
+    stopped: int | None = None
+    exit: str | None = None
+    reason: str | None = None
+    damage: str | None = None
+
+    @property
+    def duration(self) -> int | None:
+        """Microseconds between start and stop; None until both are known."""
+        if self.started is None or self.stopped is None:
+            return None
+        return self.stopped - self.started
+
+
+def read_record(run: Run) -> RunRecord:
+    """Return what is known about a run.
+
+    Raises:
+        RunDamaged: a meta file is missing or cannot be read.
+    """
+    meta.check_schema(run)
+    if meta.read_text(run, layout.ID) != run.id:
+        raise meta.damaged(run, layout.ID, "is that of another run")
+    initialized = meta.find_time(run, layout.INITIALIZED)
+    if initialized is None:
+        raise meta.damaged(run, layout.INITIALIZED, "was never written")
+    found = status.run_status(run)
+    return RunRecord(
+        run=run,
+        name=meta.read_text(run, layout.NAME),
+        status=found,
+        opref=meta.read_opref(run),
+        config=meta.read_config(run),
+        cmd=meta.read_cmd(run),
+        label=find_label(run),
+        tags=list_tags(run),
+        summary=meta.find_summary(run),
+        initialized=initialized,
+        staged=meta.find_time(run, layout.STAGED),
+        started=meta.find_time(run, layout.STARTED),
+        stopped=meta.find_time(run, layout.STOPPED),
+        exit=meta.find_text(run, layout.EXIT),
+        reason=status.find_reason(run, found),
+    )
+
+
+def find_record(run: Run) -> RunRecord:
+    """Return what is known about a run, however damaged it is."""
+    try:
+        return read_record(run)
+    except (RunDamaged, OSError) as error:
+        damage = error.message if isinstance(error, RunDamaged) else str(error)
+        return RunRecord(run, run_name(run.id), status.UNKNOWN, damage=damage)
