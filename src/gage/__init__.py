@@ -10,10 +10,12 @@ the epoch unless a function says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
+# Importing `typing` is most of what importing `gage` would take.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from gage._internal.errors import GageError
     from gage._internal.store.record import RunRecord
 

@@ -235,8 +235,10 @@ def _iter_scan(root: str) -> Iterator[tuple[str, Stamp]]:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all in it; what is not there is no error."""
+    """Remove a directory and all in it, or a file; what is not there is no error."""
     import shutil
 
-    if os.path.lexists(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _LINUX = sys.platform.startswith("linux")
@@ -62,23 +63,22 @@ def is_alive(process: ProcessId) -> bool | None:
     return stat is not None and stat.state not in "ZX" and stat.start_time == process.start_time
 
 
-def run_processes(run_id: str, command_pid: int | None = None) -> set[int]:
+def run_processes(run_id: str, command_pid: int | None = None) -> list[int]:
     """Return the pids of a run: the command's descendants, and all that carry its `RUN_ID`.
 
     The second finds what a process tree loses: daemons, and children whose parent has died.
+    Parents come before their children.
     """
     stats = _all_stats()
-    found: set[int] = set()
-    if command_pid is not None:
-        found = _descendants(command_pid, stats)
+    found = [] if command_pid is None else _descendants(command_pid, stats)
     marker = b"RUN_ID=" + os.fsencode(run_id)
-    found.update(pid for pid in stats if pid not in found and marker in _environ(pid))
-    found.discard(os.getpid())
-    return {pid for pid in found if pid in stats and stats[pid].state not in "ZX"}
+    known = {*found, os.getpid()}
+    found += [pid for pid in sorted(stats) if pid not in known and marker in _environ(pid)]
+    return [pid for pid in found if pid in stats and stats[pid].state not in "ZX"]
 
 
-def send_signal(pids: set[int], number: int) -> None:
-    """Send a signal to processes; those that are gone are passed over."""
+def send_signal(pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes in their order; those that are gone are passed over."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -102,17 +102,13 @@ def signal_number(name: str) -> int:
         return int(name[3:])
 
 
-def _descendants(pid: int, stats: dict[int, _Stat]) -> set[int]:
+def _descendants(pid: int, stats: dict[int, _Stat]) -> list[int]:
     children: dict[int, list[int]] = {}
     for child, stat in stats.items():
         children.setdefault(stat.parent, []).append(child)
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
-            waiting.extend(children.get(pid, ()))
+    found = [pid]
+    for parent in found:
+        found.extend(child for child in children.get(parent, ()) if child not in found)
     return found
 
 

@@ -33,8 +33,11 @@ def _age_key(run: Run) -> int:
         initialized = meta.find_time(run, layout.INITIALIZED)
         if initialized is not None:
             return initialized
+    except RunDamaged:
+        pass
+    try:
         return os.stat(layout.run_meta_dir(run)).st_mtime_ns // 1000
-    except (RunDamaged, OSError):
+    except OSError:
         return 0
 
 

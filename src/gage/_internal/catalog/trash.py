@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 
 from gage._internal import fs
-from gage._internal.errors import RunActive
+from gage._internal.catalog.find import find_run
+from gage._internal.errors import RunActive, RunDamaged, RunNotFound
+from gage._internal.fs import printable
 from gage._internal.store import layout, status
 from gage._internal.types import Run
 
@@ -19,13 +21,32 @@ def trash_dir(home: str) -> str:
     return os.path.join(home, layout.TRASH)
 
 
+def find_deleted(home: str, text: str) -> Run:
+    """Return the run in the trash of a runs home, or of another, that `text` names.
+
+    Raises:
+        RunNotFound: no deleted run goes by that.
+        RunAmbiguous: several do.
+    """
+    run = find_run(trash_dir(home), text)
+    if not _is_deleted(run):
+        raise RunNotFound(f"run {printable(text)} is not deleted", "gage list --deleted")
+    return run
+
+
+def _is_deleted(run: Run) -> bool:
+    return os.path.basename(os.path.dirname(run.run_dir)) == layout.TRASH
+
+
 def delete_run(run: Run) -> None:
-    """Move a run to the trash.
+    """Move a run to the trash; one that is there stays there.
 
     Raises:
         RunActive: the run is being staged or is running.
     """
     refuse_active(run)
+    if _is_deleted(run):
+        return
     _move(run, trash_dir(os.path.dirname(run.run_dir)))
 
 
@@ -41,13 +62,17 @@ def purge_run(run: Run) -> None:
 
 
 def refuse_active(run: Run) -> None:
-    """Make sure that nothing happens to a run just now.
+    """Make sure that nothing happens to a run just now, as far as can be told.
 
     Raises:
         RunActive: the run is being staged or is running.
     """
-    if status.run_status(run) in status.ACTIVE:
-        raise RunActive(f"run {run.id} is {status.run_status(run)}", f"gage stop {run.id[:8]}")
+    try:
+        found = status.run_status(run)
+    except RunDamaged:
+        return
+    if found in status.ACTIVE:
+        raise RunActive(f"run {run.id} is {found}", f"gage stop {run.id[:8]}")
 
 
 def _move(run: Run, folder: str) -> None:

@@ -70,4 +70,5 @@ class Context:
 
     def find_run(self, text: str) -> Run:
         """Return the run that a word of the command line names."""
-        return find_run(self.home(), os.path.join(self.cwd, text) if os.sep in text else text)
+        is_path = os.sep in text or text in (os.curdir, os.pardir)
+        return find_run(self.home(), os.path.join(self.cwd, text) if is_path else text)

@@ -13,9 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import gage
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.errors import GageError, UsageError
+from gage._internal.fs import printable
 
 COMMANDS = {
     "init": "write a commented Gage file for the scripts that are here",
@@ -53,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are errors of Gage, and whose help is drawn when it is asked for."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=_unfitted, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, f"{self.prog} --help")
@@ -63,7 +65,27 @@ class _Parser(argparse.ArgumentParser):
             from rich_argparse import RichHelpFormatter
 
             self.formatter_class = RichHelpFormatter
+        else:
+            self.formatter_class = argparse.HelpFormatter
         return super().format_help()
+
+
+def _unfitted(prog: str) -> argparse.HelpFormatter:
+    """Return what argparse checks arguments with: to find the terminal's width takes imports."""
+    return argparse.HelpFormatter(prog, width=80)
+
+
+class _CommandParser(_Parser):
+    """The parser of one command: its options may stand anywhere among its other arguments."""
+
+    _is_intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and not self._is_intermixed:
+            self._is_intermixed = True
+            return self.parse_known_intermixed_args(args)
+        return found, rest
 
 
 def main(argv: Sequence[str]) -> int:
@@ -71,34 +93,48 @@ def main(argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end a command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if list(argv) in (["--version"], ["-V"]):
-        import gage
-
-        printer.print_data(f"gage {gage.__version__}")
-        return 0
     name = _find_command(argv)
     as_json = "--json" in argv
     try:
-        args = build_parser([name] if name in COMMANDS else list(COMMANDS)).parse_args(argv)
+        if name is not None and name not in COMMANDS:
+            raise _unknown_command(name)
+        args = build_parser([name] if name else list(COMMANDS)).parse_args(argv)
         if args.command is None:
             raise UsageError("which command?", "gage --help")
+        as_json = bool(args.json)
         module = _import(args.command)
-        return int(module.run(args, Context(args.directory, args.runs, as_json)))
+        code = int(module.run(args, Context(args.directory, args.runs, as_json)))
+        sys.stdout.flush()
+        return code
     except GageError as error:
         printer.print_error(error, as_json)
         return _CANNOT if name in _RUNNING and error.exit_code == 1 else error.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone: there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        return _CANNOT if name in _RUNNING else 1
     except OSError as error:
         if "GAGE_DEBUG" in os.environ:
             raise
-        printer.print_error(SystemFault(str(error)), as_json)
+        printer.print_error(_system_fault(error), as_json)
         return _CANNOT if name in _RUNNING else 1
     except KeyboardInterrupt:
         printer.print_note("interrupted")
         return 130
+
+
+def _unknown_command(name: str) -> UsageError:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"did you mean {near[0]}?" if near else "gage --help lists them"
+    return UsageError(f"there is no command {printable(name)}", hint)
+
+
+def _system_fault(error: OSError) -> SystemFault:
+    reason = error.strerror or str(error)
+    named = isinstance(error.filename, str)
+    return SystemFault(f"{printable(error.filename)}: {reason}" if named else reason)
 
 
 def _find_command(argv: Sequence[str]) -> str | None:
@@ -119,9 +155,11 @@ def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
         description="Stage and run experiments.",
         epilog="gage COMMAND --help tells more of a command.",
     )
-    parser.add_argument("-V", "--version", action="version", version="")
+    parser.add_argument("-V", "--version", action="version", version=f"gage {gage.__version__}")
     _add_global_options(parser, top=True)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=_CommandParser
+    )
     for name in names:
         module = _import(name)
         command = commands.add_parser(name, help=COMMANDS[name], description=module.DESCRIPTION)

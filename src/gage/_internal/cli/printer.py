@@ -6,17 +6,16 @@ and not where `NO_COLOR` is set.
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from gage._internal.errors import GageError
-from gage._internal.store.output import STDERR
 
 _WIDE = 10_000
+_GAP = 2
+_NARROWEST = 6
 
 
 def print_data(text: str) -> None:
@@ -33,38 +32,61 @@ def print_bytes(data: bytes) -> None:
 
 def print_json(value: Any) -> None:
     """Print data as JSON."""
+    import json
+
     print(json.dumps(value, indent=2))
 
 
 def print_note(text: str) -> None:
     """Print a line that is no data."""
-    print(f"gage: {text}", file=sys.stderr, flush=True)
+    _print_to_stderr(f"gage: {text}")
 
 
 def print_error(error: GageError, as_json: bool) -> None:
     """Print an error, as people read it or as one JSON object."""
     if as_json:
+        import json
+
         fields = {"reference": error.reference, "message": error.message, "hint": error.hint}
-        print(json.dumps({"error": fields}), file=sys.stderr)
+        _print_to_stderr(json.dumps({"error": fields}))
         return
     first, newline, rest = error.message.partition("\n")
-    print(f"gage: {first} [{error.reference}]{newline}{rest}", file=sys.stderr)
+    _print_to_stderr(f"gage: {first} [{error.reference}]{newline}{rest}")
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        _print_to_stderr(f"hint: {error.hint}")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], shrink: str) -> None:
-    """Print a table; on a terminal it is fitted to its width, the column `shrink` first."""
+def _print_to_stderr(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # Whoever read it has gone; what the command does is not to end for that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], shrink: Sequence[str]
+) -> None:
+    """Print a table; on a terminal it is fitted to its width, first the columns `shrink`."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     on_terminal = sys.stdout.isatty()
     console = Console(width=None if on_terminal else _WIDE, highlight=False, soft_wrap=False)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _GAP, 0, 0))
+    widths = {
+        name: max(map(cell_len, cells))
+        for name, *cells in zip(columns, columns, *rows, strict=True)
+    }
+    excess = sum(widths.values()) + _GAP * (len(columns) - 1) - console.width
+    for name in shrink:
+        less = max(0, min(excess, widths[name] - _NARROWEST))
+        widths[name] -= less
+        excess -= less
     for name in columns:
-        fixed = name != shrink
-        table.add_column(Text(name), no_wrap=True, overflow="ellipsis", min_width=4 if fixed else 6)
+        table.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=widths[name])
     for row in rows:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
     if on_terminal:
@@ -102,7 +124,9 @@ class Echo:
     """
 
     def __init__(self, stdout: int = 1, stderr: int = 2) -> None:
-        self._fds = {"o": stdout, STDERR: stderr}
+        from gage._internal.store.output import STDERR, STDOUT
+
+        self._fds = {STDOUT: stdout, STDERR: stderr}
         self._closed: set[str] = set()
 
     def __call__(self, stream: str, data: bytes) -> None:
@@ -115,6 +139,8 @@ class Echo:
             try:
                 view = view[os.write(fd, view) :]
             except BlockingIOError:
+                import select
+
                 select.select([], [fd], [])
             except OSError:
                 self._closed.add(stream)

@@ -11,7 +11,7 @@ from gage._internal import fs
 from gage._internal.lifecycle.init import init_run_meta
 from gage._internal.lifecycle.make import make_run
 from gage._internal.project.operations import Operation, operation_cmd
-from gage._internal.store.attributes import add_tags
+from gage._internal.store.attributes import add_tags, check_tags
 from gage._internal.types import Run
 
 
@@ -22,7 +22,12 @@ def create_run(
     label: str | None = None,
     tags: Sequence[str] = (),
 ) -> Run:
-    """Make a run in a runs home and initialize it with all that defines it."""
+    """Make a run in a runs home and initialize it with all that defines it.
+
+    Raises:
+        UsageError: a tag is empty or too long; no run is made.
+    """
+    check_tags(tags)
     command = operation_cmd(operation, config)
     user_attrs = {} if label is None else {"label": label}
     run = make_run(home)

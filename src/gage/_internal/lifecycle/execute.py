@@ -143,10 +143,10 @@ def _attend(
             proc.send_signal(proc.run_processes(run_id, child.pid), signal.SIGKILL)
             kill_at = time.monotonic() + 1
     held = [fd for fd in list(streams) if not _drain(fd, streams, output)]
-    left = tuple(sorted(proc.run_processes(run_id))) if held or stop else ()
+    left = tuple(proc.run_processes(run_id)) if held or stop else ()
     if left and stop:
         # Told to stop, a run ends with all its processes.
-        proc.send_signal(set(left), signal.SIGKILL)
+        proc.send_signal(left, signal.SIGKILL)
         left = ()
     child.stdout.close()
     child.stderr.close()
@@ -206,7 +206,7 @@ def _forward(number: int, by_terminal: bool, run_id: str, command_pid: int) -> N
     if by_terminal:
         # The terminal has sent it to the whole process group already.
         group = os.getpgrp()
-        pids = {pid for pid in pids if _group(pid) != group}
+        pids = [pid for pid in pids if _group(pid) != group]
     proc.send_signal(pids, number)
 
 

@@ -168,7 +168,8 @@ def _copy_file(full: str, target: str, path: str, type_: str) -> Entry | None:
         mode = stat.S_IMODE(before.st_mode) & 0o777 | _OWNER_WRITE
         copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            while True:
+            # No further than its size: a file that grows faster than it is copied has no end.
+            while size <= before.st_size:
                 data = os.read(source, _READ_SIZE)
                 if not data:
                     break

@@ -47,9 +47,12 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         NotStaged: the run is not staged.
         AlreadyStarted: the run was started before, or somebody is starting it now.
         RunChanged: its files are not those that were staged; it stays staged.
-        RunDamaged: its meta files cannot be read.
+        RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
     _check_staged(run)
+    meta.check_schema(run)
+    # Needed when the run has ended: what cannot be read is to be known before it starts.
+    meta.read_opdef(run)
     command = meta.read_cmd(run)
     stamps = manifest.verify(run)
     _claim(run)

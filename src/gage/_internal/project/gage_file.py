@@ -60,7 +60,8 @@ class _SyntaxFaultError(Exception):
 def find_gage_file(directory: str) -> str | None:
     """Return the path of the Gage file in a directory, or None if there is none.
 
-    Only the directory itself is looked at. `pyproject.toml` counts where it has a `[tool.gage]`.
+    Only the directory itself is looked at. `pyproject.toml` counts where it has a `[tool.gage]`,
+    written so.
     """
     found = [name for name in GAGE_FILE_NAMES if _is_gage_file(os.path.join(directory, name), name)]
     if len(found) > 1:

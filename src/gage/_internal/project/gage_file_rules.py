@@ -10,9 +10,9 @@ Nothing here knows lines: a fault has the path of keys to what is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
-Key = Union[str, int]
+Key = str | int
 KeyPath = tuple[Key, ...]
 Problem = Callable[[str], str | None]
 
@@ -61,8 +61,10 @@ class Table(NamedTuple):
 
 
 def _plain(text: str) -> str | None:
-    if "\0" in text:
-        return "must not contain a NUL character"
+    return "must not contain a NUL character" if "\0" in text else _encodable(text)
+
+
+def _encodable(text: str) -> str | None:
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         return "must not contain half of a surrogate pair"
     return None
@@ -341,7 +343,7 @@ def _json_fault(value: object, path: KeyPath, good: set[int]) -> Fault | None:
     if value is None or isinstance(value, (bool, int)):
         return None
     if isinstance(value, str):
-        problem = _plain(value)
+        problem = _encodable(value)
     elif isinstance(value, float):
         problem = None if _is_finite(value) else f"must be a finite number, not {value}"
     elif not isinstance(value, (list, Mapping)):

@@ -6,9 +6,7 @@ config the script's arguments where it parses any, else its top-level assignment
 
 from __future__ import annotations
 
-import difflib
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +83,8 @@ def _default_name(project: Project) -> str:
 
 
 def _unknown(project: Project, name: str) -> UnknownOperation:
+    import difflib
+
     known = [*project.operations, *iter_scripts(project.dir)]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {fs.printable(near[0])}?" if near else "gage operations lists them"
@@ -109,19 +109,26 @@ def script_operation(project: Project, path: str) -> OpDef:
     if path.endswith(".py"):
         data = fs.read_bytes(os.path.join(project.dir, path))
         config: Any = {"args": path} if read_options(path, data) else path
-        return OpDef(path, {"exec": [_python(), path], "config": config})
+        return OpDef(path, {"exec": [_python(), _operand(path)], "config": config})
     if os.access(os.path.join(project.dir, path), os.X_OK):
         return OpDef(path, {"exec": [os.path.join(".", path)]})
     if path.endswith(".sh"):
-        return OpDef(path, {"exec": ["sh", path]})
+        return OpDef(path, {"exec": ["sh", _operand(path)]})
     raise UnknownOperation(
         f"{fs.printable(path)} is not a Python or shell script, nor executable",
         "define an operation with exec in a gage.toml",
     )
 
 
+def _operand(path: str) -> str:
+    """Return a path that an interpreter does not take for an option."""
+    return os.path.join(".", path) if path.startswith("-") else path
+
+
 def _python() -> str:
-    return "python3" if shutil.which("python3") else "python"
+    paths = [os.path.join(folder, "python3") for folder in os.get_exec_path()]
+    found = any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths)
+    return "python3" if found else "python"
 
 
 def parse_config(operation: Operation, assignments: Sequence[str]) -> dict[str, Any]:
@@ -175,6 +182,8 @@ def _default_of(operation: Operation, name: str) -> ConfigDefault:
         return operation.defaults[name]
     except KeyError:
         pass
+    import difflib
+
     names = list(operation.defaults)
     near = difflib.get_close_matches(name, names, 1)
     what = f"{fs.printable(operation.opdef.name)} has no config {fs.printable(name)}"

@@ -61,8 +61,19 @@ def find_label(run: Run) -> str | None:
     return None if label is None else str(label)
 
 
+def check_tags(tags: Sequence[str]) -> None:
+    """Make sure that these can be tags.
+
+    Raises:
+        UsageError: one is empty or too long.
+    """
+    for tag in tags:
+        _file_name(tag)
+
+
 def add_tags(run: Run, tags: Sequence[str]) -> None:
     """Add tags to a run; those it has already stay."""
+    check_tags(tags)
     folder = layout.notes_path(run, layout.TAGS)
     os.makedirs(folder, exist_ok=True)
     for tag in tags:
@@ -99,7 +110,7 @@ def list_comments(run: Run) -> list[Comment]:
         try:
             text = json.loads(fs.read_bytes(os.path.join(folder, name)))
             comments.append(Comment(int(name.partition("-")[0]), str(text)))
-        except ValueError:
+        except (ValueError, OSError):
             raise meta.damaged(run, f"{layout.COMMENTS}/{name}", "is not a comment") from None
     return comments
 

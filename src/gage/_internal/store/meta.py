@@ -15,6 +15,8 @@ from gage._internal.store import layout
 from gage._internal.types import OpCmd, OpDef, OpRef, Run
 
 _PERCENT = re.compile(rb"%([0-9A-F]{2})")
+# The last microsecond of the year 9999, the last that Python can tell the date of.
+_LATEST = 253_402_300_799_999_999
 
 
 def write_meta(run: Run, name: str, data: bytes) -> None:
@@ -66,15 +68,21 @@ def read_meta(run: Run, name: str) -> bytes:
     try:
         return fs.read_bytes(layout.meta_path(run, name))
     except OSError as error:
-        raise RunDamaged(f"run {run.id} is damaged: {name}: {error.strerror}") from None
+        raise _unreadable(run, name, error) from None
 
 
 def find_meta(run: Run, name: str) -> bytes | None:
-    """Return a meta file's bytes, or None where there is none."""
+    """Return a meta file's bytes, or None where there is none.
+
+    Raises:
+        RunDamaged: the file cannot be read.
+    """
     try:
         return fs.read_bytes(layout.meta_path(run, name))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise _unreadable(run, name, error) from None
 
 
 def read_text(run: Run, name: str) -> str:
@@ -94,7 +102,7 @@ def read_json(run: Run, name: str) -> Any:
     """Return the value of a JSON meta file."""
     try:
         return json.loads(read_meta(run, name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(run, name, f"is not JSON: {error}") from None
 
 
@@ -104,9 +112,12 @@ def find_time(run: Run, name: str) -> int | None:
     if data is None:
         return None
     try:
-        return int(data)
+        time = int(data)
     except ValueError:
-        raise damaged(run, name, "is not a time") from None
+        time = -1
+    if not 0 <= time <= _LATEST:
+        raise damaged(run, name, "is not a time")
+    return time
 
 
 def check_schema(run: Run) -> None:
@@ -162,9 +173,12 @@ def read_opdef(run: Run) -> OpDef:
 def read_cmd(run: Run) -> OpCmd:
     """Return what starts a run."""
     args = read_json(run, layout.CMD)
-    if not isinstance(args, list) or not all(isinstance(arg, str) for arg in args):
+    if not isinstance(args, list) or not args or not all(isinstance(arg, str) for arg in args):
         raise damaged(run, layout.CMD, "is not a list of strings")
-    return OpCmd(args, _read_table(run, layout.ENV))
+    env = _read_table(run, layout.ENV)
+    if not all(isinstance(value, str) for value in env.values()):
+        raise damaged(run, layout.ENV, "has values that are not strings")
+    return OpCmd(args, env)
 
 
 def read_config(run: Run) -> Mapping[str, Any]:
@@ -182,6 +196,10 @@ def _read_table(run: Run, name: str) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise damaged(run, name, "is not a JSON object")
     return table
+
+
+def _unreadable(run: Run, name: str, error: OSError) -> RunDamaged:
+    return damaged(run, name, f"cannot be read: {error.strerror}")
 
 
 def damaged(run: Run, name: str, what: str) -> RunDamaged:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from gage._internal.errors import RunDamaged
+from gage._internal.errors import NewerSchema, RunDamaged
 from gage._internal.store import layout, meta, status
 from gage._internal.store.attributes import find_label, list_tags
 from gage._internal.store.names import run_name
@@ -14,6 +15,8 @@ from gage._internal.types import OpCmd, OpRef, Run
 
 _NO_OPREF = OpRef("", "")
 _NO_CMD = OpCmd(())
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def read_record(run: Run) -> RunRecord:
     """Return what is known about a run.
 
     Raises:
-        RunDamaged: a meta file is missing or cannot be read.
+        RunDamaged: a meta file or the run directory is missing, or cannot be read.
     """
     meta.check_schema(run)
     if meta.read_text(run, layout.ID) != run.id:
@@ -61,6 +64,9 @@ def read_record(run: Run) -> RunRecord:
     initialized = meta.find_time(run, layout.INITIALIZED)
     if initialized is None:
         raise meta.damaged(run, layout.INITIALIZED, "was never written")
+    if not os.path.isdir(run.run_dir):
+        raise RunDamaged(f"run {run.id} is damaged: its run directory is missing")
+    meta.read_opdef(run)
     found = status.run_status(run)
     return RunRecord(
         run=run,
@@ -85,6 +91,31 @@ def find_record(run: Run) -> RunRecord:
     """Return what is known about a run, however damaged it is."""
     try:
         return read_record(run)
+    except NewerSchema as error:
+        return RunRecord(run, run_name(run.id), status.UNKNOWN, damage=error.message)
     except (RunDamaged, OSError) as error:
         damage = error.message if isinstance(error, RunDamaged) else str(error)
-        return RunRecord(run, run_name(run.id), status.UNKNOWN, damage=damage)
+    return RunRecord(
+        run=run,
+        name=run_name(run.id),
+        status=status.UNKNOWN,
+        opref=_read_or(_NO_OPREF, lambda: meta.read_opref(run)),
+        config=_read_or({}, lambda: meta.read_config(run)),
+        cmd=_read_or(_NO_CMD, lambda: meta.read_cmd(run)),
+        label=_read_or(None, lambda: find_label(run)),
+        tags=_read_or((), lambda: list_tags(run)),
+        summary=_read_or({}, lambda: meta.find_summary(run)),
+        initialized=_read_or(None, lambda: meta.find_time(run, layout.INITIALIZED)),
+        staged=_read_or(None, lambda: meta.find_time(run, layout.STAGED)),
+        started=_read_or(None, lambda: meta.find_time(run, layout.STARTED)),
+        stopped=_read_or(None, lambda: meta.find_time(run, layout.STOPPED)),
+        exit=_read_or(None, lambda: meta.find_text(run, layout.EXIT)),
+        damage=damage,
+    )
+
+
+def _read_or(default: T, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (RunDamaged, OSError):
+        return default

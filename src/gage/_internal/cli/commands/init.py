@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 
 from gage._internal import fs
 from gage._internal.cli import printer
@@ -46,18 +47,24 @@ def run(args: argparse.Namespace, context: Context) -> int:
     existing = find_gage_file(directory)
     if existing is not None:
         raise UsageError(f"{printable(existing)} is here already")
-    text = gage_file_text(Project(directory))
+    text = gage_file_text(Project(directory), printer.print_note)
     path = os.path.join(directory, "gage.toml")
     fs.create_file(path, os.fsencode(text), mode=0o644)
     printer.print_note(f"wrote {printable(path)}; gage operations shows what it defines")
     return 0
 
 
-def gage_file_text(project: Project) -> str:
-    """Return the text of a Gage file for the scripts of a project."""
+def gage_file_text(project: Project, notice: Callable[[str], None]) -> str:
+    """Return the text of a Gage file for the scripts of a project.
+
+    `notice` is told, in sentences, which scripts cannot be in it.
+    """
     parts = [_HEADER]
     names: set[str] = set()
     for script in iter_scripts(project.dir):
+        if not script.isprintable():
+            notice(f"{printable(script)} is left out: a Gage file cannot hold its name")
+            continue
         name = os.path.splitext(script)[0]
         parts.append(_operation_text(project, script, script if name in names else name))
         names.add(name)
@@ -66,10 +73,15 @@ def gage_file_text(project: Project) -> str:
 
 def _operation_text(project: Project, script: str, name: str) -> str:
     data = script_operation(project, script).data
-    lines = [f"[{json.dumps(name)}]", f"exec = {json.dumps(data['exec'])}"]
+    lines = [f"[{_toml(name)}]", f"exec = {_toml(data['exec'])}"]
     config = data.get("config")
     if isinstance(config, str):
-        lines.append(f"config = {json.dumps(config)}")
+        lines.append(f"config = {_toml(config)}")
     elif config:
-        lines.append(f"config = {{ args = {json.dumps(config['args'])} }}")
+        lines.append(f"config = {{ args = {_toml(config['args'])} }}")
     return "\n".join(lines) + "\n" + _ATTRIBUTES.format()
+
+
+def _toml(value: object) -> str:
+    """Return text, or a list of texts, in TOML; what prints is written there as in JSON."""
+    return json.dumps(value, ensure_ascii=False)

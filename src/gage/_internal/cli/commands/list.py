@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n",
         "--most",
-        type=int,
+        type=_count,
         default=None,
         metavar="N",
         help=f"list N runs at most; default: {_DEFAULT_MOST}, or all with --json",
@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", help="list runs with this label only")
     parser.add_argument("--tag", help="list runs with this tag only")
     parser.add_argument("--deleted", action="store_true", help="list what is in the trash")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of runs")
+    return int(text)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -62,7 +68,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
         printer.print_note(f"no runs in {printable(home)}")
         return 0
     columns = ("#", "id", "name", "operation", "status", "age", "took", "config", "label")
-    printer.print_table(columns, [_cells(n, record) for n, record in shown], shrink="config")
+    printer.print_table(
+        columns, [_cells(n, record) for n, record in shown], shrink=("config", "label")
+    )
     if more:
         printer.print_note("there are more; -a lists all")
     return 0
@@ -81,9 +89,7 @@ def _matching(args: argparse.Namespace, home: str) -> Iterator[tuple[int, RunRec
 
 
 def _cells(number: int, record: RunRecord) -> list[str]:
-    if record.damage is not None:
-        damage = printable(record.damage)
-        return [str(number), record.run.id[:8], record.name, "-", "unknown", "-", "-", damage, "-"]
+    config = config_text(record.config)
     return [
         str(number),
         record.run.id[:8],
@@ -92,6 +98,6 @@ def _cells(number: int, record: RunRecord) -> list[str]:
         record.status,
         age_text(record.initialized),
         duration_text(record.duration),
-        config_text(record.config),
+        config if record.damage is None else printable(record.damage),
         printable(record.label or ""),
     ]

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--with",
-        dest="command",
+        dest="program",
         default=os.environ.get("GAGE_OPEN"),
         metavar="COMMAND",
         help="open it with a command, such as an editor (GAGE_OPEN)",
@@ -43,10 +43,17 @@ def run(args: argparse.Namespace, context: Context) -> int:
         printer.print_bytes(os.fsencode(path) + b"\n")
         return 0
     default = "open" if sys.platform == "darwin" else "xdg-open"
-    command = shlex.split(args.command) if args.command else [default]
+    command = _words(args.program or "") or [default]
     if shutil.which(command[0]) is None:
         raise UsageError(
             f"{printable(command[0])}: command not found; the run is at {printable(path)}",
             "name one with --with",
         )
     return subprocess.run([*command, path], check=False).returncode and 1
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--with {printable(command)}: {error}") from None

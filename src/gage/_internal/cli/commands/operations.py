@@ -27,8 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     project = context.project()
-    names = args.operation or list(project.operations) or list(iter_scripts(project.dir))
-    found = [_describe(project, name, context.cwd) for name in names]
+    if args.operation:
+        found = [_describe(project, name, context.cwd) for name in args.operation]
+    else:
+        names = project.operations or iter_scripts(project.dir)
+        found = [_describe_if_sound(project, name, context.cwd) for name in names]
     if context.json:
         printer.print_json(found)
     elif not found:
@@ -39,11 +42,15 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return 0
 
 
-def _describe(project: Project, name: str, cwd: str) -> dict[str, Any]:
+def _describe_if_sound(project: Project, name: str, cwd: str) -> dict[str, Any]:
     try:
-        operation = find_operation(project, name, cwd)
+        return _describe(project, name, cwd)
     except GageError as error:
         return {"name": name, "error": error.message}
+
+
+def _describe(project: Project, name: str, cwd: str) -> dict[str, Any]:
+    operation = find_operation(project, name, cwd)
     data = operation.opdef.data
     return {
         "name": name,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from gage._internal.catalog.find import find_run, list_runs
-from gage._internal.catalog.trash import purge_run, trash_dir
+from gage._internal.catalog.find import list_runs
+from gage._internal.catalog.trash import find_deleted, purge_run, trash_dir
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.errors import UsageError
@@ -23,10 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
-    trash = trash_dir(context.home())
+    home = context.home()
     if args.all == bool(args.runs_to_purge):
         raise UsageError("which runs?", "name deleted runs, or give --all")
-    found = list_runs(trash) if args.all else [find_run(trash, t) for t in args.runs_to_purge]
+    found = (
+        list_runs(trash_dir(home))
+        if args.all
+        else [find_deleted(home, t) for t in args.runs_to_purge]
+    )
     if not found:
         printer.print_note("there is nothing to purge")
         return 0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gage._internal.catalog.find import find_run
-from gage._internal.catalog.trash import restore_run, trash_dir
+from gage._internal.catalog.trash import find_deleted, restore_run
 from gage._internal.cli.context import Context
 
 DESCRIPTION = "Bring deleted runs back. Numbers are those that gage list --deleted shows."
@@ -18,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
-    trash = trash_dir(context.home())
-    for each in [find_run(trash, text) for text in args.runs_to_restore]:
+    home = context.home()
+    for each in [find_deleted(home, text) for text in args.runs_to_restore]:
         restore_run(each)
     return 0

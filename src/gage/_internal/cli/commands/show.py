@@ -39,7 +39,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return 0
     record = find_record(found)
     if context.json:
-        printer.print_json({**record_as_json(record), **_more(found)})
+        more = _more(found)
+        damage = record.damage or more.get("damage")
+        printer.print_json({**record_as_json(record), **more, "damage": damage})
         return 0
     for line in _lines(record):
         printer.print_data(line)
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _more(run: Run) -> dict[str, Any]:
-    """Return what `show` tells besides the record; nothing of it where that is damaged."""
+    """Return what `show` tells besides the record; only the damage where there is some."""
     try:
         return {
             "comments": [comment._asdict() for comment in list_comments(run)],
@@ -73,11 +75,10 @@ def _count_files(run: Run) -> dict[str, dict[str, int]]:
 def _lines(record: RunRecord) -> Iterator[str]:
     yield _line("id", record.run.id)
     yield _line("name", record.name)
-    if record.damage is not None:
-        yield _line("damaged", printable(record.damage))
-        yield _line("directory", printable(record.run.run_dir))
-        return
     more = _more(record.run)
+    damage = record.damage or more.get("damage")
+    if damage is not None:
+        yield _line("damaged", printable(damage))
     yield _line("operation", printable(record.opref.name))
     yield _line("project", printable(record.opref.namespace))
     yield _line("status", record.status)
@@ -96,8 +97,6 @@ def _lines(record: RunRecord) -> Iterator[str]:
         yield _line("exit", record.exit)
     yield _line("command", printable(shlex.join(record.cmd.args)))
     yield _line("directory", printable(record.run.run_dir))
-    if "damage" in more:
-        yield _line("damaged", printable(more["damage"]))
     yield from _table("environment", record.cmd.env)
     yield from _table("config", record.config)
     yield from _table("summary", record.summary)

@@ -86,7 +86,7 @@ def _fault(source: SourceText, error: configparser.Error) -> ConfigFileError:
     line = getattr(error, "lineno", None)
     if line is None:
         # A ParsingError lists the lines that it could not make sense of.
-        line, _ = getattr(error, "errors", None) or [(1, "")][0]
+        line = (getattr(error, "errors", None) or [(1, "")])[0][0]
     if isinstance(error, configparser.MissingSectionHeaderError):
         what = "a [section] is expected before the first key"
     elif isinstance(error, configparser.DuplicateSectionError):

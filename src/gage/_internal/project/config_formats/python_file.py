@@ -72,7 +72,10 @@ def render(value: Any, place: Place, source: SourceText) -> str:
     try:
         literal.encode(source.encoding)
     except UnicodeEncodeError:
-        return _literal(value, "").encode("ascii", "backslashreplace").decode()
+        # No escapes in a raw string: only its quotes are followed.
+        quote = re.search("['\"]", place.written)
+        literal = _literal(value, quote[0] if quote else "")
+        return literal.encode("ascii", "backslashreplace").decode()
     return literal
 
 

@@ -1,0 +1,22 @@
+"""What tests look up in the directories of a run."""
+
+import os
+from pathlib import Path
+
+from gage._internal.types import Run
+
+
+def meta_file(run: Run, name: str) -> Path:
+    return Path(run.run_dir + ".meta") / name
+
+
+def read(run: Run, name: str) -> str:
+    return meta_file(run, name).read_text()
+
+
+def files_below(path: str | Path) -> set[str]:
+    return {
+        os.path.relpath(os.path.join(folder, name), path)
+        for folder, _, names in os.walk(path)
+        for name in names
+    }
