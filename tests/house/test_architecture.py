@@ -38,4 +38,4 @@ def test_every_module_is_told_of(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("src/gage/**/*.py")), ids=lambda path: path.name)
 def test_every_module_says_what_it_is(path: Path) -> None:
-    assert path.read_text(encoding="utf-8").startswith('"""')
+    assert path.read_text(encoding="utf-8").lstrip("r").startswith('"""')

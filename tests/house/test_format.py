@@ -19,7 +19,15 @@ from runs_on_disk import files_below, meta_file
 
 FORMAT = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 
-STATUS_INTRODUCTION = "The status of a run follows from these files and is written nowhere. The first line that holds:"
+STATUS_INTRODUCTION = (
+    "The status of a run follows from these files and is written nowhere. "
+    "The first line that holds:"
+)
+
+START = (
+    "import sys; from gage._internal.lifecycle.start import start_run;"
+    "from gage._internal.types import Run; start_run(Run(*sys.argv[1:]))"
+)
 
 
 def table_after(heading: str) -> list[list[str]]:
@@ -71,16 +79,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
     for path in sorted(files_below(home / "seen")):
         found.setdefault(row_of(path), set()).add((home / "seen" / path).read_bytes())
     run = run_of("sh", "-c", "echo out; sleep 30", exec={"finalize": "exit 1"})
-    starter = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from gage._internal.lifecycle.start import start_run;"
-            "from gage._internal.types import Run; start_run(Run(*sys.argv[1:]))",
-            run.id,
-            run.run_dir,
-        ]
-    )
+    starter = subprocess.Popen([sys.executable, "-c", START, run.id, run.run_dir])
     output = meta_file(run, "output/run")
     while not output.exists() or not output.read_bytes():
         pass

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -81,6 +81,8 @@ def test_find_looks_in_the_directory_only(project: Path) -> None:
         ("[project]\nname = 'gage'\n", False),
         ("# has no [tool.gage]\n[tool.ruff]\n", False),
         ("[tool.gagex]\n", False),
+        # It would count, but for the sake of speed only what is written as usual is looked for.
+        ("[tool]\ngage = {}\n", False),
         ("[tool.gage]\nbroken", True),
         (b"# \xff\n[tool.gage]\n", True),
     ],
@@ -229,6 +231,15 @@ def test_yaml_anchors_and_merges(project: Path) -> None:
         "b": {"exec": "x", "version": "2"},
         "c": {"exec": "x"},
     }
+
+
+def test_yaml_anchors_that_would_multiply(project: Path) -> None:
+    lines = [f"      - &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    text = ["a:", "  exec: x", "  depends:", "    web:", "      - &a0 x", *lines]
+    assert len(read_gage_file(write("gage.yaml", "\n".join(text))).operations) == 1
+    assert message("gage.yaml", "\n".join([*text, "b: {}"])) == (
+        'gage.yaml:65: operation b has no "exec"'
+    )
 
 
 def test_unreadable_passes_through(project: Path) -> None:
@@ -529,6 +540,12 @@ def test_faults_in_pyproject(project: Path) -> None:
             "gage.toml:4: env.A of operation a must be a finite number, not inf",
         ),
         (
+            "gage.json",
+            '{"a": {"exec": "x", "depends": {\n"web": NaN}}}',
+            "gage.json:2: depends.web of operation a must be a finite number, not nan",
+        ),
+        ("gage.json", '{"a":\n"b', "gage.json:2: not valid JSON: unterminated string"),
+        (
             "gage.yaml",
             "a:\n  exec: x\n  depends:\n    web:\n    - at: 2024-01-01\n",
             (
@@ -547,7 +564,7 @@ def test_faults_in_pyproject(project: Path) -> None:
             "gage.yaml:4: depends.web of operation a is nested too deeply",
         ),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_one_fault_is_one_line(project: Path, name: str, text: str, expected: str) -> None:
     assert message(name, text) == expected
@@ -758,7 +775,8 @@ def _with_unique_keys(shape: Any, odd: str, count: list[int]) -> Any:
     table = {}
     for item in shape:
         count[0] += 1
-        table[f"k{count[0]}k{odd}"] = _with_unique_keys(item, odd, count)
+        key = f"k{count[0]}k{odd}"
+        table[key] = _with_unique_keys(item, odd, count)
     return table
 
 
@@ -804,12 +822,18 @@ def _dumped(kind: str, document: Any, indent: int | None) -> str:
     import io
 
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = indent is None
     yaml.allow_unicode = True
     text = io.StringIO()
     yaml.dump(document, text)
+    # Of a string that starts with a colon, ruamel.yaml may write what it cannot read.
+    try:
+        assume(yaml.load(text.getvalue()) == document)
+    except YAMLError:
+        reject()
     return text.getvalue()
 
 
@@ -852,7 +876,7 @@ VALID: list[dict[str, Any]] = [
             "depends": [
                 {"project-files": ["a", "b/*"], "select": "c", "target": "d", "optional": True},
                 {"run-files": "prepare", "select": ["*.npz"], "target": "."},
-                {"http-files": {"url": ["x", 1, None, 1.5, {}]}, "optional": False},
+                {"http-files": {"url": ["x\0", 1, None, 1.5, {}]}, "optional": False},
             ],
         }
     },
@@ -915,6 +939,7 @@ INVALID: list[Any] = [
     _op(depends={"run-files": ["a"]}),
     _op(depends=[{"http": 1, "target": "/a"}]),
     _op(depends=[{"http": 1, "optional": 1}]),
+    _op(depends={"": 1}),
     _op(depends=[["a"]]),
     _op(env={"": "a"}),
     _op(env={"A=B": "a"}),

@@ -327,7 +327,9 @@ class _Reader:
     def enter(self, function: ast.FunctionDef, call: ast.Call, scope: _Scope) -> _Scope:
         """Follow a function with the parsers that it is called with; return its scope."""
         parameters = [*function.args.posonlyargs, *function.args.args]
-        given = [(parameter.arg, value) for parameter, value in zip(parameters, call.args)]  # noqa: B905
+        given = [
+            (parameter.arg, value) for parameter, value in zip(parameters, call.args, strict=False)
+        ]
         given += [(keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg]
         kinds = [(name, self.kind(value, scope)) for name, value in given]
         known = frozenset((name, kind) for name, kind in kinds if kind is not None)
