@@ -44,6 +44,7 @@ _HEADER = f"# gage manifest {layout.SCHEMA_VERSION}"
 _STAGED = "# staged"
 _ENDED = "# ended"
 _SUPERSEDED = "#- "
+_DASH = "./-"
 _READ_SIZE = 1 << 20
 
 
@@ -157,7 +158,8 @@ def _entry_lines(entry: Entry) -> list[str]:
 
 
 def _digest_line(entry: Entry) -> str:
-    path = entry.path
+    # For sha256sum a sole `-` is the standard input.
+    path = _DASH if entry.path == "-" else entry.path
     if "\\" in path or "\n" in path or "\r" in path:
         path = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
         return f"\\{entry.sha256}  {path}"
@@ -212,7 +214,7 @@ def _parse_digest(entry: Entry, line: str) -> Entry:
     )
     if gap != "  " or not path:
         raise ValueError
-    path = _safe_path(fs.unescape_path(path) if escaped else path)
+    path = _safe_path("-" if path == _DASH else fs.unescape_path(path) if escaped else path)
     return replace(entry, path=path, sha256=digest, superseded=superseded)
 
 
