@@ -21,4 +21,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # `python -m` looks for modules in the current directory first, where a script of the user
+    # may have the name of one.
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]
     sys.exit(main())

@@ -160,7 +160,8 @@ def append_file(path: str, data: bytes) -> None:
 
 def read_bytes(path: str) -> bytes:
     """Return the whole of a file."""
-    with open(path, "rb") as file:
+    # Unbuffered: the records of a run are many small files.
+    with open(path, "rb", buffering=0) as file:
         return file.read()
 
 

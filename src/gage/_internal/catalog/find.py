@@ -24,7 +24,7 @@ def list_runs(home: str) -> list[Run]:
     except FileNotFoundError:
         return []
     home = os.path.abspath(home)
-    runs = [layout.run_of_meta_dir(os.path.join(home, name)) for name in names]
+    runs = [layout.run_of_meta_name(home, name) for name in names]
     return sorted(runs, key=lambda run: (_age_key(run), run.id), reverse=True)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gage._internal.errors import ProjectTooWide
+from gage._internal.store.layout import is_run_dir
 from gage._internal.types import OpDef
 
 DEFAULT_RUNS = os.path.join(".gage", "runs")
@@ -48,13 +49,17 @@ def read_project(directory: str) -> Project:
 
 
 def find_project_dir(start: str) -> str | None:
-    """Return the nearest directory, `start` or above, that has a Gage file or runs of its own."""
+    """Return the nearest directory, `start` or above, that has a Gage file or runs of its own.
+
+    A run directory ends the search: a run is independent of its project, and a project to runs
+    that it starts.
+    """
     from gage._internal.project.gage_file import find_gage_file
 
     folder = os.path.abspath(start)
     home = os.path.expanduser("~")
     while True:
-        if find_gage_file(folder):
+        if find_gage_file(folder) or is_run_dir(folder):
             return folder
         if folder != home and os.path.isdir(os.path.join(folder, DEFAULT_RUNS)):
             return folder
@@ -67,14 +72,17 @@ def find_project_dir(start: str) -> str | None:
 def runs_home(project_dir: str | None, setting: str | None, explicit: str | None = None) -> str:
     """Return where runs are kept, an absolute path.
 
-    The first of: `explicit`, the environment's `GAGE_RUNS`, the project's setting (relative to
-    the project), `.gage/runs` in the project, `.gage/runs` in the home directory.
+    The first of: `explicit`, the environment's `GAGE_RUNS`, where the project is a run the home
+    of that, the project's setting (relative to the project), `.gage/runs` in the project,
+    `.gage/runs` in the home directory.
     """
     chosen = explicit or os.environ.get(RUNS_VARIABLE)
     if chosen:
         return os.path.abspath(os.path.expanduser(chosen))
     if project_dir is None:
         return os.path.join(os.path.expanduser("~"), DEFAULT_RUNS)
+    if is_run_dir(os.path.abspath(project_dir)):
+        return os.path.dirname(os.path.abspath(project_dir))
     return os.path.abspath(os.path.join(project_dir, os.path.expanduser(setting or DEFAULT_RUNS)))
 
 

@@ -201,6 +201,8 @@ def _git_files(project_dir: str) -> set[str] | None:
         return None
     paths = {os.fsdecode(path) for path in done.stdout.split(b"\0") if path}
     # A path that the index has may be deleted, and a submodule is listed as a directory.
+    if not paths and _is_ignored(project_dir):
+        return None
     return {
         path
         for path in paths
@@ -210,6 +212,14 @@ def _git_files(project_dir: str) -> set[str] | None:
             or not os.path.isdir(os.path.join(project_dir, path))
         )
     }
+
+
+def _is_ignored(project_dir: str) -> bool:
+    """Tell whether git ignores a whole directory, as it does runs: then it manages none of it."""
+    import subprocess
+
+    command = ["git", "check-ignore", "--quiet", "."]
+    return subprocess.run(command, cwd=project_dir, check=False).returncode == 0
 
 
 def _in_work_tree(directory: str) -> bool:

@@ -119,7 +119,7 @@ def _list(folder: str) -> list[str]:
     try:
         # Names with a leading dot are files that are being written.
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

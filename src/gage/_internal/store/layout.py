@@ -58,12 +58,12 @@ def run_notes_dir(run: Run) -> str:
 
 def meta_path(run: Run, *names: str) -> str:
     """Return the path of a file in a run's meta directory."""
-    return os.path.join(run_meta_dir(run), *names)
+    return os.sep.join((run_meta_dir(run), *names))
 
 
 def notes_path(run: Run, *names: str) -> str:
     """Return the path of a file in a run's notes directory."""
-    return os.path.join(run_notes_dir(run), *names)
+    return os.sep.join((run_notes_dir(run), *names))
 
 
 def output_path(run: Run, phase: str) -> str:
@@ -82,14 +82,20 @@ def run_of_dir(run_dir: str) -> Run:
     return Run(os.path.basename(run_dir), run_dir)
 
 
-def run_of_meta_dir(meta_dir: str) -> Run:
-    """Return the run whose meta directory is `meta_dir`."""
-    return run_of_dir(meta_dir[: -len(_META_SUFFIX)])
+def run_of_meta_name(home: str, name: str) -> Run:
+    """Return the run of a runs home, an absolute path, whose meta directory has this name."""
+    run_id = name[: -len(_META_SUFFIX)]
+    return Run(run_id, os.path.join(home, run_id))
 
 
 def is_meta_dir_name(name: str) -> bool:
     """Tell whether a directory of this name in a runs home is a run's meta directory."""
     return name.endswith(_META_SUFFIX) and is_run_id(name[: -len(_META_SUFFIX)])
+
+
+def is_run_dir(path: str) -> bool:
+    """Tell whether a directory is the run directory of a run: its meta directory lies beside."""
+    return is_run_id(os.path.basename(path)) and os.path.isdir(path + _META_SUFFIX)
 
 
 def is_run_id(text: str) -> bool:

@@ -87,7 +87,10 @@ def find_meta(run: Run, name: str) -> bytes | None:
 
 def read_text(run: Run, name: str) -> str:
     """Return the line of a one-line meta file."""
-    data = read_meta(run, name)
+    return _line(run, name, read_meta(run, name))
+
+
+def _line(run: Run, name: str, data: bytes) -> str:
     if not data.endswith(b"\n"):
         raise damaged(run, name, "has no whole line")
     return os.fsdecode(data[:-1])
@@ -95,13 +98,18 @@ def read_text(run: Run, name: str) -> str:
 
 def find_text(run: Run, name: str) -> str | None:
     """Return the line of a one-line meta file, or None where there is none."""
-    return read_text(run, name) if has_meta(run, name) else None
+    data = find_meta(run, name)
+    return None if data is None else _line(run, name, data)
 
 
 def read_json(run: Run, name: str) -> Any:
     """Return the value of a JSON meta file."""
+    return _parse_json(run, name, read_meta(run, name))
+
+
+def _parse_json(run: Run, name: str, data: bytes) -> Any:
     try:
-        return json.loads(read_meta(run, name))
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise damaged(run, name, f"is not JSON: {error}") from None
 
@@ -183,16 +191,25 @@ def read_cmd(run: Run) -> OpCmd:
 
 def read_config(run: Run) -> Mapping[str, Any]:
     """Return the config of a run; empty where it has none."""
-    return _read_table(run, layout.CONFIG) if has_meta(run, layout.CONFIG) else {}
+    return _find_table(run, layout.CONFIG) or {}
 
 
 def find_summary(run: Run) -> Mapping[str, Any]:
     """Return the summary of a finished run; empty where there is none."""
-    return _read_table(run, layout.SUMMARY) if has_meta(run, layout.SUMMARY) else {}
+    return _find_table(run, layout.SUMMARY) or {}
 
 
 def _read_table(run: Run, name: str) -> Mapping[str, Any]:
-    table = read_json(run, name)
+    return _parse_table(run, name, read_meta(run, name))
+
+
+def _find_table(run: Run, name: str) -> Mapping[str, Any] | None:
+    data = find_meta(run, name)
+    return None if data is None else _parse_table(run, name, data)
+
+
+def _parse_table(run: Run, name: str, data: bytes) -> Mapping[str, Any]:
+    table = _parse_json(run, name, data)
     if not isinstance(table, dict):
         raise damaged(run, name, "is not a JSON object")
     return table

@@ -67,6 +67,9 @@ def read_record(run: Run) -> RunRecord:
     if not os.path.isdir(run.run_dir):
         raise RunDamaged(f"run {run.id} is damaged: its run directory is missing")
     meta.read_opdef(run)
+    staged = meta.find_time(run, layout.STAGED)
+    if staged is not None and not meta.has_meta(run, layout.MANIFEST):
+        raise meta.damaged(run, layout.MANIFEST, "is missing")
     found = status.run_status(run)
     return RunRecord(
         run=run,
@@ -79,7 +82,7 @@ def read_record(run: Run) -> RunRecord:
         tags=list_tags(run),
         summary=meta.find_summary(run),
         initialized=initialized,
-        staged=meta.find_time(run, layout.STAGED),
+        staged=staged,
         started=meta.find_time(run, layout.STARTED),
         stopped=meta.find_time(run, layout.STOPPED),
         exit=meta.find_text(run, layout.EXIT),
