@@ -1,0 +1,102 @@
+import hashlib
+
+GAGE_FILE = """
+[train]
+exec = "python3 train.py"
+config = "train.py"
+env = { MODE = "fast" }
+output-summary = { loss = "loss: (.*)" }
+depends = { project-files = "data", target = "inputs" }
+sourcecode = "-data"
+"""
+TRAIN = """\
+import json
+lr = 0.1
+print("loss: 0.5")
+json.dump({"accuracy": 0.9}, open("summary.json", "w"))
+"""
+
+
+def test_shows_everything_that_is_known(project):
+    here = project({"gage.toml": GAGE_FILE, "train.py": TRAIN, "data/a.csv": "1,2\n"})
+    here.gage("run", "train", "lr=0.5", "--label", "the label", "--tag", "t1").succeeds()
+    here.gage("comment", "1", "looks good").succeeds()
+    run = here.run()
+
+    shown = here.gage("show", "--json").succeeds().json
+    expected = {
+        "id": run.name,
+        "name": (here.meta() / "name").read_text().strip(),
+        "operation": "train",
+        "namespace": "project",
+        "status": "completed",
+        "reason": None,
+        "damage": None,
+        "label": "the label",
+        "tags": ["t1"],
+        "exit": "0",
+        "command": ["python3", "train.py"],
+        "env": {"MODE": "fast"},
+        "config": {"lr": 0.5},
+        "summary": {"accuracy": 0.9, "loss": 0.5},
+        "run_dir": str(run),
+        "user": {"label": "the label"},
+    }
+    assert {name: shown[name] for name in expected} == expected
+    assert [comment["text"] for comment in shown["comments"]] == ["looks good"]
+    assert shown["files"]["dependency"] == {"count": 1, "bytes": 4}
+    assert shown["files"]["generated"]["count"] == 1 and shown["files"]["source"]["count"] == 2
+
+    out = here.gage("show", run.name[:8]).succeeds().out
+    for told in (
+        run.name,
+        "operation    train",
+        "status       completed",
+        "label        the label",
+        "tags         t1",
+        "exit         0",
+        "command      python3 train.py",
+        "MODE  fast",
+        "lr  0.5",
+        "accuracy  0.9",
+        "looks good",
+    ):
+        assert told in out, told
+
+
+def test_lists_files_with_type_mode_size_and_digest(project):
+    here = project({"make.py": "open('made', 'w').write('12345')\n"})
+    here.gage("run", "make.py").succeeds()
+    made, source = here.gage("show", "--files", "--json").succeeds().json
+    assert made == {
+        "path": "made",
+        "kind": "f",
+        "type": "generated",
+        "mode": 0o644,
+        "size": 5,
+        "sha256": hashlib.sha256(b"12345").hexdigest(),
+        "target": None,
+    }
+    assert (source["path"], source["type"], source["mode"]) == ("make.py", "source", 0o444)
+    lines = here.gage("show", "-f", "1").succeeds().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["g", "0644", "5", "made"],
+        ["s", "0444", str(source["size"]), "make.py"],
+    ]
+
+
+def test_tells_why_a_run_failed(project):
+    here = project({"a.py": "raise SystemExit(3)\n"})
+    here.gage("run", "a.py").exits(3)
+    assert "reason       the command exited with 3\n" in here.gage("show").succeeds().out
+
+
+def test_the_newest_run_is_the_default(project):
+    here = project({"a.py": "x = 1\n"})
+    assert "there is no run 1" in here.gage("show").fails(1, "run-not-found").err
+    for value in ("2", "3"):
+        here.gage("stage", "a.py", f"x={value}").succeeds()
+    assert here.gage("show", "--json").json["config"] == {"x": 3}
+    assert here.gage("show", "2", "--json").json["config"] == {"x": 2}
+    here.gage("show", "3").fails(1, "run-not-found")
+    here.gage("show", here.runs()[0].name[:3]).fails(1, "run-not-found")

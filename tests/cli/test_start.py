@@ -1,0 +1,118 @@
+import os
+import signal
+
+
+def test_starts_runs_in_order_and_returns_the_first_status_that_is_not_0(project):
+    here = project({"exit.py": "code = 0\nprint('exits with', code)\nraise SystemExit(code)\n"})
+    for code in (0, 3, 4):
+        here.gage("stage", "exit.py", f"code={code}").succeeds()
+    started = here.gage("start", "3", "2", "1", "-q").exits(3)
+    assert started.out == "exits with 0\nexits with 3\nexits with 4\n"
+
+
+def test_passes_on_output_stdin_and_signal_status(project):
+    here = project(
+        {
+            "echo.py": (
+                "import os, sys\n"
+                "os.write(1, b'\\xff' + sys.stdin.buffer.read())\n"
+                "os.write(2, b'\\xfe')\n"
+                "os.kill(os.getpid(), 15)\n"
+            )
+        }
+    )
+    here.gage("stage", "echo.py").succeeds()
+    started = here.gage("start", "1", "-q", stdin=b"in \x80").exits(143)
+    assert (started.out_bytes, started.err_bytes) == (b"\xffin \x80", b"\xfe")
+    assert here.gage("logs").out_bytes == b"\xffin \x80"
+
+
+def test_a_run_is_named_in_five_ways(project):
+    here = project({"a.py": "print('ran')\n"})
+    for name_of in (
+        lambda run, name: run.name,
+        lambda run, name: run.name[:8],
+        lambda run, name: name,
+        lambda run, name: "1",
+        lambda run, name: str(run),
+    ):
+        staged = here.gage("stage", "a.py", "--json").json
+        run = here.runs()[-1]
+        assert run.name == staged["id"]
+        name = (here.meta(run) / "name").read_text().strip()
+        assert here.gage("start", name_of(run, name), "-q").succeeds().out == "ran\n"
+
+
+def test_a_run_dir_is_started_from_within_and_from_elsewhere(project):
+    here = project({"a.py": "print('ran')\n"})
+    there = project(name="another")
+    here.gage("stage", "a.py").succeeds()
+    moved = there.dir / here.run().name
+    here.meta().rename(here.meta(moved))
+    (here.runs_home / moved.name).rename(moved)
+    assert there.gage("start", f"./{moved.name}", "-q").succeeds().out == "ran\n"
+    assert there.gage("show", ".", "--json", cwd=moved).json["status"] == "completed"
+    assert there.gage("-C", str(moved), "show", ".", "--json").json["status"] == "completed"
+
+
+def test_a_run_is_started_once(project):
+    here = project({"a.py": "print('ran')\n"})
+    here.gage("stage", "a.py").succeeds()
+    here.gage("start", "1").succeeds()
+    again = here.gage("start", "1").fails(125, "run-already-started")
+    assert again.out == "" and "is completed" in again.err
+
+
+def test_a_file_that_is_not_as_staged_stops_the_start_with_its_name(project):
+    here = project({"a.py": "print('ran')\n", "b.txt": "b", "c.txt": "c"})
+    here.gage("stage", "a.py").succeeds()
+    run = here.run()
+    (run / "a.py").chmod(0o644)
+    (run / "a.py").write_text("print('changed')\n")
+    (run / "b.txt").unlink()
+    (run / "d.txt").write_text("added")
+    stopped = here.gage("start", "1").fails(125, "run-changed")
+    assert stopped.out == ""
+    for told in ("changed: a.py", "missing: b.txt", "added: d.txt"):
+        assert told in stopped.err
+    assert "c.txt" not in stopped.err
+    assert here.gage("show", "--json").json["status"] == "staged"
+
+
+def test_nothing_is_started_where_a_name_is_wrong(project):
+    here = project({"a.py": "print('ran')\n"})
+    here.gage("stage", "a.py").succeeds()
+    assert here.gage("start", "1", "zzzz").fails(125, "run-not-found").out == ""
+    here.gage("start").fails(2, "usage")
+    here.gage("start", "1", "--bogus").fails(2, "usage")
+    assert here.gage("show", "--json").json["status"] == "staged"
+
+
+def test_an_ambiguous_name_lists_the_candidates(project):
+    here = project({"a.py": ""})
+    here.gage("stage", "a.py").succeeds()
+    first = here.run()
+    twin = first.name[:8] + "-0000-4000-8000-000000000000"
+    here.meta(first).rename(here.runs_home / f"{twin}.meta")
+    first.rename(here.runs_home / twin)
+    (here.runs_home / f"{twin}.meta" / "id").chmod(0o644)
+    (here.runs_home / f"{twin}.meta" / "id").write_text(twin + "\n")
+    here.runs_home.joinpath(f"{first.name}.meta").mkdir()
+    ambiguous = here.gage("start", first.name[:8]).fails(125, "run-ambiguous")
+    assert twin in ambiguous.err and first.name in ambiguous.err
+    here.gage("start", twin, "-q").succeeds()
+
+
+def test_what_follows_an_interrupted_run_is_not_started(project):
+    here = project(
+        {"wait.py": "import time\nprint('ready', flush=True)\ntime.sleep(60)\n", "b.py": ""}
+    )
+    here.gage("stage", "b.py").succeeds()
+    here.gage("stage", "wait.py").succeeds()
+    process = here.begin("start", "1", "2")
+    assert process.stdout.readline() == b"ready\n"
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    waited, other = here.gage("list", "--json").json
+    assert (waited["status"], other["status"]) == ("terminated", "staged")
