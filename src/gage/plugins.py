@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from gage._internal.errors import UnknownPlugin
 from gage._internal.types import Run
@@ -22,8 +21,7 @@ _RESOLVERS = {
 _RUNTIMES = {"inherit": "gage._internal.runtimes.inherit:Inherit"}
 
 
-@dataclass(frozen=True)
-class ResolveContext:
+class ResolveContext(NamedTuple):
     """What a resolver may use: the project, and a look-up of other runs.
 
     `find_run` returns the newest completed run of an operation, or None.
@@ -33,8 +31,7 @@ class ResolveContext:
     find_run: Callable[[str], Run | None]
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """Files that a dependency resolved to: paths relative to `root`, and what they are.
 
     `origin` says where they come from in a few words, for the runner log.

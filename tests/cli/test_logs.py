@@ -41,7 +41,7 @@ def test_prints_the_runner_log(project):
     lines = here.gage("logs", "--runner").succeeds().out.splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == [
         "Writing initialized",
-        "Copied 1 source files",
+        "Copied 1 source file",
         "Writing staged",
     ]
 

@@ -21,11 +21,12 @@ types = st.sampled_from("srdg")
 modes = st.integers(0, 0o7777)
 sizes = st.integers(0, 1 << 50)
 flags = st.booleans()
+none = st.just("")
 targets = st.binary(min_size=1, max_size=12).filter(lambda b: b"\0" not in b).map(os.fsdecode)
 entries = st.one_of(
-    st.builds(Entry, paths, st.just("f"), types, modes, sizes, digests, superseded=flags),
-    st.builds(Entry, paths, st.just("l"), types, modes, sizes, target=targets, superseded=flags),
-    st.builds(Entry, paths, st.just("d"), types, modes, st.just(0), superseded=flags),
+    st.builds(Entry, paths, st.just("f"), types, modes, sizes, digests, none, flags),
+    st.builds(Entry, paths, st.just("l"), types, modes, sizes, none, targets, flags),
+    st.builds(Entry, paths, st.just("d"), types, modes, st.just(0), none, none, flags),
 )
 sections = st.lists(entries, max_size=5).map(tuple)
 manifests = st.builds(Manifest, sections, st.none() | sections)

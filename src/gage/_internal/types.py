@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+# What a value that maps nothing defaults to.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A run on disk.
 
     `id` is its UUID4 in the usual text form, `run_dir` the absolute path of its run
@@ -19,16 +21,14 @@ class Run:
     run_dir: str
 
 
-@dataclass(frozen=True)
-class OpRef:
+class OpRef(NamedTuple):
     """Which operation: the namespace it is defined in (a project's name) and its name."""
 
     namespace: str
     name: str
 
 
-@dataclass(frozen=True)
-class OpDef:
+class OpDef(NamedTuple):
     """How an operation is defined: its name and the table of its attributes.
 
     `data` holds JSON values under the keys of the Gage file, as they were written there.
@@ -38,12 +38,11 @@ class OpDef:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class OpCmd:
+class OpCmd(NamedTuple):
     """What starts a run: its arguments, and environment variables added to the inherited."""
 
     args: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = NOTHING
 
 
 def as_patterns(value: Any) -> Sequence[str]:

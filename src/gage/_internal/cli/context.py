@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gage._internal.catalog.find import find_run
 from gage._internal.errors import UsageError
@@ -18,8 +18,7 @@ from gage._internal.project.projects import (
 from gage._internal.types import Run
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """The global options of a command line: `-C`, `--runs` and `--json`."""
 
     directory: str | None

@@ -66,12 +66,19 @@ class _Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         if sys.stdout.isatty():
-            from rich_argparse import RichHelpFormatter
-
-            self.formatter_class = RichHelpFormatter
+            self.formatter_class = _fitted
         else:
             self.formatter_class = argparse.HelpFormatter
         return super().format_help()
+
+
+def _fitted(prog: str) -> argparse.HelpFormatter:
+    """Return what draws help on a terminal, also on one that does not know its width."""
+    import shutil
+
+    from rich_argparse import RichHelpFormatter
+
+    return RichHelpFormatter(prog, width=(shutil.get_terminal_size().columns or 80) - 2)
 
 
 def _unfitted(prog: str) -> argparse.HelpFormatter:

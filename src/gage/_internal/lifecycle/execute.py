@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gage._internal import proc
 from gage._internal.store.output import STDERR, STDOUT
@@ -41,8 +41,7 @@ class CannotExecute(Exception):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """How a command ended.
 
     `exit_text` is its exit status or the name of the signal that ended it; `signal` the name of

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from gage._internal import clock, fs
@@ -105,6 +104,8 @@ def _output_summary(run: Run, patterns: Mapping[str, str]) -> dict[str, Any]:
                 match = pattern.search(text)
                 if match:
                     found[name] = _number(match.group(1))
+    for name in patterns.keys() - found.keys():
+        log_action(run, f"Not found in the output: {name}")
     return found
 
 
@@ -137,7 +138,7 @@ def _write_manifest(run: Run, stamps: Mapping[str, Stamp]) -> None:
         for path in sorted(staged.keys() - found.keys(), key=os.fsencode)
     ]
     superseded = {event.path for event in events}
-    kept = tuple(replace(e, superseded=e.path in superseded) for e in staged.values())
+    kept = tuple(e._replace(superseded=e.path in superseded) for e in staged.values())
     manifest.write_manifest(run, Manifest(kept, tuple(ended)))
     log_files(run, events)
 

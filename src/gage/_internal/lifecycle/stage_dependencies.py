@@ -10,7 +10,7 @@ from gage._internal.errors import DependencyError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.source_rules import matcher
-from gage._internal.store.logs import log_action
+from gage._internal.store.logs import counted, log_action
 from gage._internal.store.manifest import DEPENDENCY
 from gage._internal.types import OpDef, Run, as_patterns
 
@@ -67,4 +67,4 @@ def _stage(
                 "give the dependency a target, or exclude the other with sourcecode",
             )
     copied = files.copy(resolved.root, pairs, DEPENDENCY)
-    log_action(run, f"Copied {copied} files of {resolved.origin}")
+    log_action(run, f"Copied {counted(copied, 'file')} of {resolved.origin}")

@@ -9,7 +9,7 @@ from gage._internal.fs import printable
 from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.source_rules import select_source
-from gage._internal.store.logs import log_action
+from gage._internal.store.logs import counted, log_action
 from gage._internal.store.manifest import SOURCE
 from gage._internal.types import OpDef, Run
 
@@ -45,7 +45,7 @@ def stage_sourcecode(
         notice(_left_out_sentence(project_dir, left_out, reason))
     copied = files.copy(project_dir, ((path, path) for path in paths), SOURCE)
     if copied:
-        log_action(run, f"Copied {copied} source files")
+        log_action(run, f"Copied {counted(copied, 'source file')}")
 
 
 def _left_out_sentence(project_dir: str, paths: Sequence[str], reason: str) -> str:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
@@ -60,7 +59,7 @@ class StagedFiles:
         """Replace the content of a file that is staged."""
         entry = self._entries[path]
         fs.replace_file(os.path.join(self._run.run_dir, path), data, entry.mode)
-        entry = replace(entry, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        entry = entry._replace(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         log_files(self._run, [self._record(entry, MODIFIED)])
 
     def find_changes(self, type_: str) -> int:
@@ -105,7 +104,7 @@ class StagedFiles:
             os.replace(beside, full)
         elif mode != entry.mode:
             os.chmod(full, mode)
-        return replace(entry, mode=mode)
+        return entry._replace(mode=mode)
 
     def _record(self, entry: Entry, event: str) -> FileEvent:
         found = os.lstat(os.path.join(self._run.run_dir, entry.path))

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gage._internal import clock, fs
-from gage._internal.errors import AlreadyStarted, NotStaged
+from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
 from gage._internal.fs import Stamp
 from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, execute
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
 from gage._internal.store import layout, lock, manifest, meta, status
 from gage._internal.store.command_lines import RUN
-from gage._internal.store.logs import log_action
+from gage._internal.store.logs import counted, log_action
 from gage._internal.store.output import OutputWriter
 from gage._internal.types import Run
 
@@ -25,8 +25,7 @@ from gage._internal.types import Run
 _SPARE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a started run ended.
 
     `exit_code` is as a shell gives it; `signal` the name of a signal that told the run to stop;
@@ -54,10 +53,15 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
     # Needed when the run has ended: what cannot be read is to be known before it starts.
     meta.read_opdef(run)
     command = meta.read_cmd(run)
-    stamps = manifest.verify(run)
+    try:
+        stamps = manifest.verify(run)
+    except RunChanged:
+        # Another may have started it meanwhile, and what it generates is no change.
+        _check_staged(run)
+        raise
     _claim(run)
     try:
-        log_action(run, f"Verified {len(stamps)} files")
+        log_action(run, f"Verified {counted(len(stamps), 'file')}")
         fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
         log_action(run, "Starting " + " ".join(command.args))
         meta.write_time(run, layout.STARTED, clock.now())

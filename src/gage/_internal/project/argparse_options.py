@@ -10,9 +10,8 @@ import ast
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import BadConfigValue, ConfigFileError, UnknownConfig
@@ -43,8 +42,7 @@ _SAMPLES: Mapping[str | None, Any] = {None: "", "str": "", "int": 0, "float": 0.
 _Scope = dict[tuple[str, ...], str]
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """An argument that a script accepts, named by its `dest`.
 
     `flags` is empty for a positional argument. `default`, `choices` and `const` are None where
@@ -390,7 +388,7 @@ class _Reader:
             default = self.constant(given["default"])
         else:
             default = self.defaults.get(name, _SWITCH_DEFAULTS.get(action))
-        self.options.setdefault(name, replace(option, default=_typed(default, option.type)))
+        self.options.setdefault(name, option._replace(default=_typed(default, option.type)))
 
     def set_defaults(self, node: ast.Call) -> None:
         for keyword in node.keywords:
@@ -399,7 +397,7 @@ class _Reader:
             self.defaults[keyword.arg] = default = self.constant(keyword.value)
             option = self.options.get(keyword.arg)
             if option is not None:
-                self.options[option.name] = replace(option, default=_typed(default, option.type))
+                self.options[option.name] = option._replace(default=_typed(default, option.type))
 
     def constant(self, node: ast.expr | None) -> Any:
         """Return the value of a constant, or of the name of one; None for any other."""

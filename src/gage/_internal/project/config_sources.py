@@ -11,8 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import ConfigFileError
@@ -21,8 +20,7 @@ from gage._internal.project.config_formats import read_config
 from gage._internal.types import as_patterns
 
 
-@dataclass(frozen=True)
-class ConfigSource:
+class ConfigSource(NamedTuple):
     """One source: a file or a script, its path relative to the project, and its key patterns."""
 
     path: str
@@ -30,8 +28,7 @@ class ConfigSource:
     keys: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class ConfigDefault:
+class ConfigDefault(NamedTuple):
     """A config name's value where the source has it, and the place: `path:line`.
 
     `option` is the script's own description of the name where it is an argument.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gage._internal.errors import GageFileError
@@ -28,8 +27,7 @@ GAGE_FILE_NAMES = ("gage.toml", "gage.yaml", "gage.yml", "gage.json", "pyproject
 _PYPROJECT = "pyproject.toml"
 
 
-@dataclass(frozen=True)
-class GageFile:
+class GageFile(NamedTuple):
     """What a Gage file says.
 
     `path` is the absolute path of the file, `runs` where the runs home is (relative to the

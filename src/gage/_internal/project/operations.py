@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import GageFileError, UnknownConfig, UnknownOperation, UsageError
@@ -26,8 +25,7 @@ from gage._internal.store.command_lines import exec_part, with_args
 from gage._internal.types import OpCmd, OpDef, OpRef
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """An operation that can be run: which it is, how it is defined, its config's defaults."""
 
     opref: OpRef

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gage._internal.errors import ProjectTooWide
 from gage._internal.store.layout import is_run_dir
-from gage._internal.types import OpDef
+from gage._internal.types import NOTHING, OpDef
 
 DEFAULT_RUNS = os.path.join(".gage", "runs")
 RUNS_VARIABLE = "GAGE_RUNS"
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """A project directory and what its Gage file says; `gage_file` is None without one.
 
     `runs` is the project's setting of where its runs are kept, as it was written.
@@ -23,7 +22,7 @@ class Project:
 
     dir: str
     gage_file: str | None = None
-    operations: Mapping[str, OpDef] = field(default_factory=dict)
+    operations: Mapping[str, OpDef] = NOTHING
     runs: str | None = None
 
     @property

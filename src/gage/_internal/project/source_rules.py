@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gage._internal.types import NOTHING
 
 PRUNED = (".git", ".hg", ".svn", ".gage", "node_modules", "__pycache__")
 _SECRETS = (
@@ -31,8 +32,7 @@ _TEXT_PROBE = 8192
 _Rules = list[tuple[bool, Any]]
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What was selected: paths relative to the project, sorted; and what was left out and why.
 
     `left_out` maps a reason to the paths; what git ignores, what is pruned and what a pattern
@@ -40,7 +40,7 @@ class Selection:
     """
 
     paths: Sequence[str]
-    left_out: dict[str, Sequence[str]] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[str]] = NOTHING
 
 
 def select_source(project_dir: str, spec: Any, prune: Iterable[str] = ()) -> Selection:

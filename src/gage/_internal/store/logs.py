@@ -34,6 +34,11 @@ def log_action(run: Run, sentence: str) -> None:
     _append(layout.meta_path(run, layout.RUNNER_LOG), line)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 file`, `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def log_files(run: Run, events: Iterable[FileEvent]) -> None:
     """Add changes of files to the file log."""
     text = "".join(f"{e.event} {e.type} {e.modified} {fs.escape_path(e.path)}\n" for e in events)

@@ -23,7 +23,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import RunChanged, RunDamaged
@@ -48,8 +48,7 @@ _DASH = "./-"
 _READ_SIZE = 1 << 20
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file, link or empty directory of a run.
 
     `kind` is `f`, `l` or `d`; `type` the file's type (`s r d g`); `mode` the permission bits;
@@ -66,8 +65,7 @@ class Entry:
     superseded: bool = False
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The entries of a run, by path: as it was staged, and what it ended with besides."""
 
     staged: tuple[Entry, ...]
@@ -200,7 +198,7 @@ def _parse_entry(line: str, following: Iterator[tuple[int, str]]) -> Entry:
     if kind == FILE:
         return _parse_digest(entry, next(following)[1])
     path = _safe_path(fs.unescape_path(fields[5]))
-    return replace(entry, path=path, target=fs.unescape_path(fields[6]) if kind == LINK else "")
+    return entry._replace(path=path, target=fs.unescape_path(fields[6]) if kind == LINK else "")
 
 
 def _parse_digest(entry: Entry, line: str) -> Entry:
@@ -215,7 +213,7 @@ def _parse_digest(entry: Entry, line: str) -> Entry:
     if gap != "  " or not path:
         raise ValueError
     path = _safe_path("-" if path == _DASH else fs.unescape_path(path) if escaped else path)
-    return replace(entry, path=path, sha256=digest, superseded=superseded)
+    return entry._replace(path=path, sha256=digest, superseded=superseded)
 
 
 def _safe_path(path: str) -> str:

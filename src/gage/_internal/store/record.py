@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gage._internal.errors import NewerSchema, RunDamaged
 from gage._internal.store import layout, meta, status
 from gage._internal.store.attributes import find_label, list_tags
 from gage._internal.store.names import run_name
-from gage._internal.types import OpCmd, OpRef, Run
+from gage._internal.types import NOTHING, OpCmd, OpRef, Run
 
 _NO_OPREF = OpRef("", "")
 _NO_CMD = OpCmd(())
@@ -19,8 +18,7 @@ _NO_CMD = OpCmd(())
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """What is known about a run; times in microseconds since the epoch, None if not stamped.
 
     `damage` says what cannot be read of a run whose meta files are missing or broken; then
@@ -31,11 +29,11 @@ class RunRecord:
     name: str
     status: str
     opref: OpRef = _NO_OPREF
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = NOTHING
     cmd: OpCmd = _NO_CMD
     label: str | None = None
     tags: Sequence[str] = ()
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = NOTHING
     initialized: int | None = None
     staged: int | None = None
     started: int | None = None

@@ -65,7 +65,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
         printer.print_json([{"number": n, **record_as_json(record)} for n, record in shown])
         return 0
     if not shown:
-        printer.print_note(f"no runs in {printable(home)}")
+        what = "deleted runs" if args.deleted else "runs"
+        printer.print_note(f"no {what} in {printable(home)}")
         return 0
     columns = ("#", "id", "name", "operation", "status", "age", "took", "config", "label")
     printer.print_table(

@@ -8,12 +8,10 @@ when a file of that format is met: some of the parsers are slow to import.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class ConfigValue:
+class ConfigValue(NamedTuple):
     """A value of a config file and the line where it stands, counted from 1."""
 
     value: Any

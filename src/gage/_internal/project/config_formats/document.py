@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal.project.config_formats.source_text import SourceText
+from gage._internal.types import NOTHING
 
 _BARE_KEY = re.compile(r"[\w-]+")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A value and the characters of the file that it is written with.
 
     `written` is what stands there in the format's own terms: for a notebook that is Python,
@@ -28,8 +27,7 @@ class Place:
     shared: bool = False
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A parsed config file.
 
     `refused` holds names that a user could take for config, each with what it is instead.
@@ -37,7 +35,7 @@ class Document:
 
     source: SourceText
     places: Mapping[str, Place]
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = NOTHING
 
 
 def dotted_name(keys: Iterable[str]) -> str:

@@ -9,8 +9,7 @@ import configparser
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal.errors import ConfigFileError
 from gage._internal.project.config_formats.document import Document, Place, dotted_name
@@ -19,8 +18,7 @@ from gage._internal.project.config_formats.source_text import SourceText, decode
 _INDENT = re.compile(r"(?:\r\n|\r|\n)([ \t]+)\S")
 
 
-@dataclass(frozen=True)
-class _Option:
+class _Option(NamedTuple):
     section: str
     key: str
     start: int

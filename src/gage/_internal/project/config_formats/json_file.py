@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal.project.config_formats.document import Document, Place, dotted_name
 from gage._internal.project.config_formats.plain_values import plain_data
@@ -19,8 +18,7 @@ _DECODER = json.JSONDecoder()
 plain = plain_data
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A value and its span; an object also has its members, an array its items."""
 
     start: int

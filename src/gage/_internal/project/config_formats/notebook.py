@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal.project.config_formats import json_file, python_file
 from gage._internal.project.config_formats.document import Document, Place, dotted_name
@@ -24,8 +23,7 @@ _HELP = re.compile(r"(?m)^[ \t]*(?P<magic>[%\w.]+\?{1,2})[ \t]*$")
 plain = python_file.plain
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(NamedTuple):
     """A code cell: the JSON strings that its source consists of, and their joined text."""
 
     strings: tuple[Node, ...]
@@ -45,7 +43,7 @@ def parse(path: str, data: bytes) -> Document:
                 constant = _in_notebook(constant, cell, source.text)
                 written[constant.start, constant.end] = text
             line = _line(cell, assignment.line, source)
-            assignments.append(replace(assignment, line=line, constant=constant))
+            assignments.append(assignment._replace(line=line, constant=constant))
     places = {
         dotted_name(keys): Place(
             constant.value,
@@ -116,7 +114,7 @@ def _if_written(assignment: Assignment, text: str, original: str) -> Assignment:
     if constant is None:
         return assignment
     span = slice(constant.start, constant.end)
-    return assignment if text[span] == original[span] else replace(assignment, constant=None)
+    return assignment if text[span] == original[span] else assignment._replace(constant=None)
 
 
 def _without_magic(text: str) -> str:

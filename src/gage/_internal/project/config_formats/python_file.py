@@ -6,8 +6,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import ConfigFileError
@@ -23,8 +22,7 @@ _NESTED_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.Gener
 plain = plain_value
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(NamedTuple):
     """A constant and its span in the text of the module."""
 
     value: Any
@@ -32,8 +30,7 @@ class Constant:
     end: int
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What binds a name, in the line given; `constant` only where it could be config."""
 
     keys: tuple[str, ...]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import ConfigFileError
@@ -22,8 +23,7 @@ _BYTE_ORDER_MARKS = (
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
-@dataclass(frozen=True)
-class SourceText:
+class SourceText(NamedTuple):
     """The characters of a file, and how they are encoded."""
 
     path: str
@@ -31,9 +31,9 @@ class SourceText:
     encoding: str = "utf-8"
     bom: bytes = b""
 
-    @cached_property
-    def line_starts(self) -> list[int]:
-        """Offset of the first character of each line; lines end in LF, CRLF or CR."""
+    @property
+    def line_starts(self) -> Sequence[int]:
+        """Offset of the first character of each line."""
         return line_starts(self.text)
 
     def line(self, offset: int) -> int:
@@ -53,9 +53,10 @@ class SourceText:
         return self.bom + text.encode(self.encoding)
 
 
-def line_starts(text: str) -> list[int]:
-    """Return the offset of the first character of each line."""
-    return [0, *(newline.end() for newline in _NEWLINE.finditer(text))]
+@lru_cache(maxsize=2)
+def line_starts(text: str) -> Sequence[int]:
+    """Return the offset of the first character of each line; lines end in LF, CRLF or CR."""
+    return (0, *(newline.end() for newline in _NEWLINE.finditer(text)))
 
 
 def newline_of(text: str) -> str:

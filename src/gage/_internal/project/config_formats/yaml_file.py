@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -51,8 +50,7 @@ _BLOCK_SEQUENCE = re.compile(r"-(?=\s|$)")
 plain = plain_data
 
 
-@dataclass(frozen=True)
-class _Node:
+class _Node(NamedTuple):
     """A value without its tag and anchor.
 
     `opaque` marks what only the program's own tags give a meaning, `shared` what an alias
@@ -118,8 +116,7 @@ def render(value: Any, place: Place, source: SourceText) -> str:
     return f"{newline_of(source.text)}{margin}".join(f"- {_flow(item, style)}" for item in value)
 
 
-@dataclass(frozen=True)
-class _Style:
+class _Style(NamedTuple):
     """How strings are written: in which quotes, and whether one may look like a date or bool."""
 
     quote: str = ""

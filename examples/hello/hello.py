@@ -1,0 +1,5 @@
+name = "World"
+times = 1
+
+for _ in range(times):
+    print(f"Hello, {name}!")

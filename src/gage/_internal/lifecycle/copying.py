@@ -1,0 +1,332 @@
+"""Copy many files, each in one pass: read, hash, write.
+
+The digest is that of the bytes that were written. A file is opened without following links; one
+that changes while it is copied is copied again, and given up after a few times. Where the file
+system can share blocks (FICLONE) it does, and the copy, which nobody else writes to, is what is
+hashed. Holes stay holes.
+
+Several processes copy at once where there is enough to copy: threads would wait for each other
+in a program that makes many short calls. Each takes the next batch from a pipe, so none waits
+for another. This module is also the program of the helping processes, started as a script with
+nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import marshal
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+_READ_SIZE = 1 << 20
+_CHUNK = 4 << 20
+_TRIES = 3
+_OWNER_WRITE = 0o200
+_WRITE_BITS = 0o222
+
+# From where on another process saves more than it costs to start.
+_MANY_FILES = 400
+_MANY_BYTES = 64 << 20
+_MOST_HELPERS = 3
+_BATCH = 64
+_TOKEN = 4
+# A pipe holds 64 KiB of tokens.
+_MOST_BATCHES = 16_000
+
+_FICLONE = 0x40049409
+_SOURCE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_TARGET_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+class Job(NamedTuple):
+    """A file to copy: two absolute paths, and whether the copy stays writable."""
+
+    source: str
+    target: str
+    is_writable: bool = False
+
+
+class Copied(NamedTuple):
+    """A copy: its permission bits, size and digest, and what tells that it is still the same."""
+
+    mode: int
+    size: int
+    sha256: str
+    inode: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Restless(Exception):
+    """A file changed each time that it was copied."""
+
+
+def copy_files(jobs: Sequence[Job]) -> list[Copied]:
+    """Copy files, with all cores where that is faster; return the copies in the jobs' order.
+
+    The copies have the modes of their sources, less the write bits unless they stay writable.
+
+    Raises:
+        Restless: a file changed each time; its argument is the source.
+        OSError: a file cannot be read or written; `filename` is its path. `EINVAL` stands for
+            a source that is no regular file.
+    """
+    helpers = _helper_count(jobs)
+    if helpers == 0:
+        return [_copy_file(*job) for job in jobs]
+    batches = _batches(len(jobs))
+    tokens, feed = os.pipe()
+    os.write(feed, b"".join(n.to_bytes(_TOKEN, "little") for n in range(len(batches))))
+    os.close(feed)
+    try:
+        processes = [_start_helper(jobs, tokens) for _ in range(helpers)]
+        try:
+            done = _take_batches(jobs, tokens)
+            for process in processes:
+                done += _results(process)
+        except BaseException:
+            for process in processes:
+                process.kill()
+            raise
+        finally:
+            for process in processes:
+                process.__exit__(None, None, None)
+    finally:
+        os.close(tokens)
+    copies: list[Any] = [None] * len(jobs)
+    for start, copied in done:
+        copies[start : start + len(copied)] = copied
+    return copies
+
+
+def _helper_count(jobs: Sequence[Job]) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not sys.executable or len(jobs) < 2 or not cores:
+        return 0
+    if len(jobs) < _MANY_FILES and sum(_size(job.source) for job in jobs) < _MANY_BYTES:
+        return 0
+    return min(cores - 1, len(jobs) - 1, _MOST_HELPERS)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def _batches(count: int) -> range:
+    return range(0, count, max(1, min(_BATCH, count // _BATCH), count // _MOST_BATCHES))
+
+
+def _take_batches(jobs: Sequence[Job], tokens: int) -> list[tuple[int, list[Copied]]]:
+    batches = _batches(len(jobs))
+    done: list[tuple[int, list[Copied]]] = []
+    while True:
+        token = os.read(tokens, _TOKEN)
+        if not token:
+            return done
+        start = batches[int.from_bytes(token, "little")]
+        batch = jobs[start : start + batches.step]
+        done.append((start, [_copy_file(*job) for job in batch]))
+
+
+def _start_helper(jobs: Sequence[Job], tokens: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-s", __file__, str(tokens)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[tokens],
+    )
+    assert process.stdin
+    try:
+        process.stdin.write(marshal.dumps([tuple(job) for job in jobs]))
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    return process
+
+
+def _results(process: subprocess.Popen[bytes]) -> list[tuple[int, list[Copied]]]:
+    assert process.stdout
+    answer = process.stdout.read()
+    if not answer:
+        raise OSError(errno.ECHILD, "a helping process died while it copied")
+    kind, value = marshal.loads(answer)
+    if kind == "restless":
+        raise Restless(value)
+    if kind == "error":
+        raise OSError(*value)
+    return [(start, [Copied(*fields) for fields in copied]) for start, copied in value]
+
+
+def _help(tokens: int) -> tuple[str, Any]:
+    jobs = [Job(*fields) for fields in marshal.load(sys.stdin.buffer)]
+    try:
+        done = _take_batches(jobs, tokens)
+    except Restless as error:
+        return "restless", str(error)
+    except OSError as error:
+        return "error", (error.errno, error.strerror, error.filename)
+    return "done", [(start, [tuple(copy) for copy in copied]) for start, copied in done]
+
+
+def _copy_file(source: str, target: str, is_writable: bool) -> Copied:
+    for _ in range(_TRIES):
+        copied = _try_copy(source, target, is_writable)
+        if copied is not None:
+            return copied
+        os.unlink(target)
+    raise Restless(source)
+
+
+def _try_copy(source: str, target: str, is_writable: bool) -> Copied | None:
+    """Copy a file; return None if it changed meanwhile."""
+    fd = os.open(source, _SOURCE_FLAGS)
+    try:
+        before = os.fstat(fd)
+        mode = before.st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is no regular file", source)
+        mode = mode & 0o777 | _OWNER_WRITE if is_writable else mode & 0o777 & ~_WRITE_BITS
+        copy = os.open(target, _TARGET_FLAGS, 0o600)
+        try:
+            size, sha256 = _copy_content(fd, copy, before)
+            os.fchmod(copy, mode)
+            os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
+            made = os.fstat(copy)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, target) from None
+        finally:
+            os.close(copy)
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if (
+        size != before.st_size
+        or after.st_mtime_ns != before.st_mtime_ns
+        or after.st_ctime_ns != before.st_ctime_ns
+        or after.st_size != before.st_size
+    ):
+        return None
+    return Copied(mode, size, sha256, made.st_ino, made.st_mtime_ns, made.st_ctime_ns)
+
+
+def _copy_content(fd: int, copy: int, before: os.stat_result) -> tuple[int, str]:
+    size = before.st_size
+    if size < _READ_SIZE:
+        data = os.read(fd, size + 1)
+        if len(data) == size:
+            if os.write(copy, data) != size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return size, hashlib.sha256(data).hexdigest()
+        # It is another size than it was: what was read is of no use.
+        return -1, ""
+    if _clone(fd, copy):
+        return _digest_large(copy, None, size)
+    if before.st_blocks * 512 < size:
+        return _copy_sparse(fd, copy, size)
+    return _digest_large(fd, copy, size)
+
+
+def _clone(fd: int, copy: int) -> bool:
+    import fcntl
+
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        fcntl.ioctl(copy, _FICLONE, fd)
+    except OSError:
+        return False
+    return True
+
+
+def _digest_large(fd: int, copy: int | None, size: int) -> tuple[int, str]:
+    """Hash a large file, writing it to `copy` meanwhile; return the bytes read and the digest.
+
+    A thread hashes what was read while this one writes it and reads on. Reads stop behind
+    `size`: a file that grows faster than it is copied has no end.
+    """
+    import queue
+    import threading
+
+    chunks: queue.Queue[bytes] = queue.Queue(maxsize=2)
+    hasher = hashlib.sha256()
+
+    def hash_chunks() -> None:
+        for data in iter(chunks.get, b""):
+            hasher.update(data)
+
+    thread = threading.Thread(target=hash_chunks, daemon=True)
+    thread.start()
+    done = 0
+    try:
+        while done <= size:
+            data = os.read(fd, _CHUNK)
+            if not data:
+                break
+            chunks.put(data)
+            done += len(data)
+            if copy is not None:
+                _write_all(copy, data)
+    finally:
+        chunks.put(b"")
+        thread.join()
+    return done, hasher.hexdigest()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _copy_sparse(fd: int, copy: int, size: int) -> tuple[int, str]:
+    """Copy a file with holes, which are hashed as the zeros that they read as."""
+    hasher = hashlib.sha256()
+    os.ftruncate(copy, size)
+    done = 0
+    for start, end in _data_ranges(fd, size):
+        _hash_zeros(hasher, start - done)
+        done = start
+        os.lseek(fd, start, os.SEEK_SET)
+        os.lseek(copy, start, os.SEEK_SET)
+        while done < end:
+            data = os.read(fd, min(_CHUNK, end - done))
+            if not data:
+                return done, ""
+            hasher.update(data)
+            _write_all(copy, data)
+            done += len(data)
+    _hash_zeros(hasher, size - done)
+    return size, hasher.hexdigest()
+
+
+def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        if start < end:
+            yield start, end
+
+
+def _hash_zeros(hasher: Any, count: int) -> None:
+    zeros = bytes(min(count, _CHUNK))
+    while count > 0:
+        hasher.update(zeros[:count])
+        count -= len(zeros)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(marshal.dumps(_help(int(sys.argv[1]))))
