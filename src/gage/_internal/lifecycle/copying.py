@@ -62,19 +62,23 @@ class Copied(NamedTuple):
     ctime_ns: int
 
 
+# Where a batch starts, and its copies.
+_Batch = tuple[int, list["Copied | None"]]
+
+
 class Restless(Exception):
     """A file changed each time that it was copied."""
 
 
-def copy_files(jobs: Sequence[Job]) -> list[Copied]:
+def copy_files(jobs: Sequence[Job]) -> list[Copied | None]:
     """Copy files, with all cores where that is faster; return the copies in the jobs' order.
 
     The copies have the modes of their sources, less the write bits unless they stay writable.
+    For a source that is no regular file nothing is made, and None returned.
 
     Raises:
         Restless: a file changed each time; its argument is the source.
-        OSError: a file cannot be read or written; `filename` is its path. `EINVAL` stands for
-            a source that is no regular file.
+        OSError: a file cannot be read or written; `filename` is its path.
     """
     helpers = _helper_count(jobs)
     if helpers == 0:
@@ -124,9 +128,9 @@ def _batches(count: int) -> range:
     return range(0, count, max(1, min(_BATCH, count // _BATCH), count // _MOST_BATCHES))
 
 
-def _take_batches(jobs: Sequence[Job], tokens: int) -> list[tuple[int, list[Copied]]]:
+def _take_batches(jobs: Sequence[Job], tokens: int) -> list[_Batch]:
     batches = _batches(len(jobs))
-    done: list[tuple[int, list[Copied]]] = []
+    done: list[_Batch] = []
     while True:
         token = os.read(tokens, _TOKEN)
         if not token:
@@ -152,7 +156,7 @@ def _start_helper(jobs: Sequence[Job], tokens: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def _results(process: subprocess.Popen[bytes]) -> list[tuple[int, list[Copied]]]:
+def _results(process: subprocess.Popen[bytes]) -> list[_Batch]:
     assert process.stdout
     answer = process.stdout.read()
     if not answer:
@@ -162,7 +166,7 @@ def _results(process: subprocess.Popen[bytes]) -> list[tuple[int, list[Copied]]]
         raise Restless(value)
     if kind == "error":
         raise OSError(*value)
-    return [(start, [Copied(*fields) for fields in copied]) for start, copied in value]
+    return [(start, [c and Copied(*c) for c in copied]) for start, copied in value]
 
 
 def _help(tokens: int) -> tuple[str, Any]:
@@ -173,45 +177,50 @@ def _help(tokens: int) -> tuple[str, Any]:
         return "restless", str(error)
     except OSError as error:
         return "error", (error.errno, error.strerror, error.filename)
-    return "done", [(start, [tuple(copy) for copy in copied]) for start, copied in done]
+    return "done", [(start, [c and tuple(c) for c in copied]) for start, copied in done]
 
 
-def _copy_file(source: str, target: str, is_writable: bool) -> Copied:
+def _copy_file(source: str, target: str, is_writable: bool) -> Copied | None:
     for _ in range(_TRIES):
-        copied = _try_copy(source, target, is_writable)
+        try:
+            fd = os.open(source, _SOURCE_FLAGS)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                return None
+            raise
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                return None
+            copied = _try_copy(fd, before, target, is_writable)
+        finally:
+            os.close(fd)
         if copied is not None:
             return copied
         os.unlink(target)
     raise Restless(source)
 
 
-def _try_copy(source: str, target: str, is_writable: bool) -> Copied | None:
-    """Copy a file; return None if it changed meanwhile."""
-    fd = os.open(source, _SOURCE_FLAGS)
+def _try_copy(fd: int, before: os.stat_result, target: str, is_writable: bool) -> Copied | None:
+    """Copy an open file; return None if it has changed since `before`."""
+    mode = before.st_mode & 0o777
+    mode = mode | _OWNER_WRITE if is_writable else mode & ~_WRITE_BITS
+    copy = os.open(target, _TARGET_FLAGS, 0o600)
     try:
-        before = os.fstat(fd)
-        mode = before.st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "is no regular file", source)
-        mode = mode & 0o777 | _OWNER_WRITE if is_writable else mode & 0o777 & ~_WRITE_BITS
-        copy = os.open(target, _TARGET_FLAGS, 0o600)
-        try:
-            size, sha256 = _copy_content(fd, copy, before)
-            os.fchmod(copy, mode)
-            os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
-            made = os.fstat(copy)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, target) from None
-        finally:
-            os.close(copy)
-        after = os.fstat(fd)
+        size, sha256 = _copy_content(fd, copy, before)
+        os.fchmod(copy, mode)
+        os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        made = os.fstat(copy)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
     finally:
-        os.close(fd)
+        os.close(copy)
+    after = os.fstat(fd)
     if (
         size != before.st_size
+        or after.st_size != before.st_size
         or after.st_mtime_ns != before.st_mtime_ns
         or after.st_ctime_ns != before.st_ctime_ns
-        or after.st_size != before.st_size
     ):
         return None
     return Copied(mode, size, sha256, made.st_ino, made.st_mtime_ns, made.st_ctime_ns)

@@ -46,7 +46,7 @@ def stage_run(
     """
     _check_initialized(run)
     opdef = meta.read_opdef(run)
-    files = StagedFiles(run)
+    files = StagedFiles(run, matcher(as_patterns(opdef.data.get("writable"))))
     with _recording_failure(run):
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
@@ -55,7 +55,8 @@ def stage_run(
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
         stage_dependencies(run, opdef, project_dir, files)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
-        _write_manifest(run, opdef, files)
+        files.freeze()
+        manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
         if durable:
             fs.sync(layout.run_meta_dir(run))
@@ -121,11 +122,6 @@ def _run_phase_hook(
     env = {**meta.read_cmd(run).env, **run_env(run)}
     if project_dir is not None:
         env["PROJECT_DIR"] = project_dir
+    files.thaw()
     run_hook(run, phase, command, env, f"exec.{name}")
     files.find_changes(type_)
-
-
-def _write_manifest(run: Run, opdef: OpDef, files: StagedFiles) -> None:
-    files.find_changes(SOURCE)
-    is_writable: Callable[[str], bool] = matcher(as_patterns(opdef.data.get("writable")))
-    manifest.write_manifest(run, Manifest(files.freeze(is_writable)))

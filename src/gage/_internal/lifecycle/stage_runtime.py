@@ -20,5 +20,6 @@ def stage_runtime(run: Run, opdef: OpDef, project_dir: str | None, files: Staged
         return
     from gage.plugins import find_runtime
 
+    files.thaw()
     find_runtime(name).stage(run, project_dir)
     files.find_changes(RUNTIME)

@@ -1,7 +1,7 @@
 """The files of a run while it is staged: copied in, changed by config and hooks, recorded.
 
-A copy is one pass: read, hash, write; so the digest is that of the bytes that were written.
-What hooks did is found by comparing the run directory with what is known of it.
+What Gage itself writes is recorded as it is written. What hooks and runtimes do is found by
+comparing the run directory with what is known of it.
 """
 
 from __future__ import annotations
@@ -9,33 +9,41 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
 from gage._internal.fs import Stamp, printable
+from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files
 from gage._internal.store import manifest
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_files
-from gage._internal.store.manifest import FILE, LINK, Entry
+from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
 from gage._internal.types import Run
 
-_READ_SIZE = 1 << 20
-_COPY_TRIES = 3
 _OWNER_WRITE = 0o200
 _WRITE_BITS = 0o222
 
 
 class StagedFiles:
-    """What is known of the files of a run that is being staged."""
+    """What is known of the files of a run that is being staged.
 
-    def __init__(self, run: Run) -> None:
+    Files are read-only from the moment they are copied, but those that `is_writable` names.
+    """
+
+    def __init__(self, run: Run, is_writable: Callable[[str], bool]) -> None:
         self._run = run
+        self._is_writable = is_writable
         self._entries: dict[str, Entry] = {}
         self._stamps: dict[str, Stamp] = {}
+        self._foreign: set[str] = set()
 
     def get(self, path: str) -> Entry | None:
         """Return what is known of a path."""
         return self._entries.get(path)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return the entries of all files, by the bytes of their paths."""
+        return tuple(self._entries[path] for path in sorted(self._entries, key=os.fsencode))
 
     def copy(self, root: str, sources: Iterable[tuple[str, str]], type_: str) -> int:
         """Copy files and links from below `root` into the run; return how many.
@@ -46,21 +54,39 @@ class StagedFiles:
             SourceRefused: a link leaves the run, or a file is special, gone, or never still.
             FileExistsError: the run has a file at a path already.
         """
+        pairs = list(sources)
         made = {""}
-        events = []
-        for source, path in sources:
+        for source, path in pairs:
             self._make_parents(root, source, path, made)
-            entry = _copy(root, source, self._run.run_dir, path, type_)
-            events.append(self._record(entry, ADDED))
+        jobs = [
+            Job(f"{root}/{source}", f"{self._run.run_dir}/{path}", self._is_writable(path))
+            for source, path in pairs
+        ]
+        events = []
+        for (_, path), job, copied in zip(pairs, jobs, _copy(jobs), strict=True):
+            if copied is None:
+                entry, stamp = _copy_other(job, path, type_)
+            else:
+                entry = Entry(path, FILE, type_, copied.mode, copied.size, copied.sha256)
+                stamp = _stamp(copied)
+            self._entries[path] = entry
+            self._stamps[path] = stamp
+            events.append(FileEvent(ADDED, type_, stamp.mtime_ns // 1000, path))
         log_files(self._run, events)
         return len(events)
 
     def write(self, path: str, data: bytes) -> None:
         """Replace the content of a file that is staged."""
         entry = self._entries[path]
-        fs.replace_file(os.path.join(self._run.run_dir, path), data, entry.mode)
+        fs.replace_file(self._full(path), data, entry.mode)
         entry = entry._replace(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         log_files(self._run, [self._record(entry, MODIFIED)])
+
+    def thaw(self) -> None:
+        """Give the files their owner's write bit, for a hook that changes them."""
+        for path, entry in self._entries.items():
+            if entry.kind == FILE and not entry.mode & _OWNER_WRITE:
+                self._set_mode(path, entry.mode | _OWNER_WRITE)
 
     def find_changes(self, type_: str) -> int:
         """Record what was changed from outside, as of a type where new; return how many files.
@@ -77,40 +103,47 @@ class StagedFiles:
         for path in sorted(found):
             if self._stamps.get(path) != found[path]:
                 known = self._entries.get(path)
-                entry = _entry(self._run.run_dir, path, known.type if known else type_)
+                entry = _read_entry(self._run.run_dir, path, known.type if known else type_)
                 events.append(self._record(entry, MODIFIED if known else ADDED))
+                self._foreign.add(path)
         log_files(self._run, events)
         return len(events)
 
-    def freeze(self, is_writable: Callable[[str], bool]) -> tuple[Entry, ...]:
-        """Take the write bits of all files but the writable; return the entries by path."""
-        frozen = []
-        for path in sorted(self._entries, key=os.fsencode):
-            entry = self._entries[path]
-            if entry.kind == FILE:
-                entry = self._freeze_file(entry, is_writable(path))
-            frozen.append(entry)
-        return tuple(frozen)
+    def freeze(self) -> None:
+        """Take the write bits of all files but the writable."""
+        for path, entry in self._entries.items():
+            if entry.kind != FILE:
+                continue
+            writable = self._is_writable(path)
+            if path in self._foreign and os.lstat(self._full(path)).st_nlink > 1:
+                self._unlink_others(entry, writable)
+            mode = entry.mode | _OWNER_WRITE if writable else entry.mode & ~_WRITE_BITS
+            if mode != entry.mode:
+                self._set_mode(path, mode)
 
-    def _freeze_file(self, entry: Entry, writable: bool) -> Entry:
-        full = os.path.join(self._run.run_dir, entry.path)
-        mode = entry.mode | _OWNER_WRITE if writable else entry.mode & ~_WRITE_BITS
-        if os.lstat(full).st_nlink > 1:
-            # Another name of the file may lie outside the run: it shares mode and content.
-            beside = full + ".unlinked"
-            if _copy_file(full, beside, entry.path, entry.type) is None:
-                raise _restless(full)
-            os.chmod(beside, mode)
-            os.replace(beside, full)
-        elif mode != entry.mode:
-            os.chmod(full, mode)
-        return entry._replace(mode=mode)
+    def _unlink_others(self, entry: Entry, writable: bool) -> None:
+        """Make a file that has other names one of its own.
+
+        The others may lie outside the run, and share its mode and content.
+        """
+        full = self._full(entry.path)
+        beside = full + ".unlinked"
+        _copy([Job(full, beside, writable)])
+        os.replace(beside, full)
+
+    def _set_mode(self, path: str, mode: int) -> None:
+        os.chmod(self._full(path), mode)
+        self._entries[path] = self._entries[path]._replace(mode=mode)
+        self._stamps[path] = Stamp.of(os.lstat(self._full(path)))
 
     def _record(self, entry: Entry, event: str) -> FileEvent:
-        found = os.lstat(os.path.join(self._run.run_dir, entry.path))
+        found = os.lstat(self._full(entry.path))
         self._entries[entry.path] = entry
         self._stamps[entry.path] = Stamp.of(found)
         return FileEvent(event, entry.type, found.st_mtime_ns // 1000, entry.path)
+
+    def _full(self, path: str) -> str:
+        return f"{self._run.run_dir}/{path}"
 
     def _make_parents(self, root: str, source: str, path: str, made: set[str]) -> None:
         """Make the directories of a path, no more open than those it is copied from."""
@@ -120,87 +153,76 @@ class StagedFiles:
             missing.append((source, path))
             source, path = os.path.dirname(source), os.path.dirname(path)
         for source, path in reversed(missing):
-            mode = stat.S_IMODE(os.stat(os.path.join(root, source)).st_mode) | 0o700
-            folder = os.path.join(self._run.run_dir, path)
+            mode = stat.S_IMODE(os.stat(f"{root}/{source}").st_mode) | 0o700
+            folder = self._full(path)
             try:
                 os.mkdir(folder, mode & 0o777)
             except FileExistsError:
                 if not stat.S_ISDIR(os.lstat(folder).st_mode):
                     raise
+                self._forget_empty(path)
             made.add(path)
 
+    def _forget_empty(self, path: str) -> None:
+        """Forget an empty directory that gets files."""
+        known = self._entries.get(path)
+        if known is not None and known.kind == DIRECTORY:
+            del self._entries[path], self._stamps[path]
 
-def _copy(root: str, source: str, run_dir: str, path: str, type_: str) -> Entry:
-    full = os.path.join(root, source)
-    target = os.path.join(run_dir, path)
+
+def _copy(jobs: Sequence[Job]) -> Sequence[Copied | None]:
     try:
-        found = os.lstat(full)
-        if stat.S_ISLNK(found.st_mode):
-            return _copy_link(full, target, path, type_)
-        if stat.S_ISDIR(found.st_mode):
-            os.mkdir(target, stat.S_IMODE(found.st_mode) | 0o700)
-            return manifest.entry_of(run_dir, path, type_)
-        if not stat.S_ISREG(found.st_mode):
-            raise SourceRefused(f"{printable(full)} is a socket, a pipe or a device", "exclude it")
-        for _ in range(_COPY_TRIES):
-            entry = _copy_file(full, target, path, type_)
-            if entry:
-                return entry
+        return copy_files(jobs)
+    except Restless as error:
+        raise SourceRefused(
+            f"{printable(str(error))} changes while it is copied",
+            "stop what writes to it, or exclude it",
+        ) from None
+    except FileNotFoundError as error:
+        raise _gone(str(error.filename)) from None
+
+
+def _gone(source: str) -> SourceRefused:
+    return SourceRefused(f"{printable(source)} went away while the run was staged")
+
+
+def _stamp(copied: Copied) -> Stamp:
+    mode = stat.S_IFREG | copied.mode
+    return Stamp(copied.inode, copied.size, mode, copied.mtime_ns, copied.ctime_ns)
+
+
+def _copy_other(job: Job, path: str, type_: str) -> tuple[Entry, Stamp]:
+    """Copy what is no regular file: a link, or an empty directory."""
+    try:
+        found = os.lstat(job.source)
     except FileNotFoundError:
-        raise SourceRefused(f"{printable(full)} went away while the run was staged") from None
-    raise _restless(full)
+        raise _gone(job.source) from None
+    if stat.S_ISLNK(found.st_mode):
+        entry = _copy_link(job, path, type_)
+    elif stat.S_ISDIR(found.st_mode):
+        os.mkdir(job.target, stat.S_IMODE(found.st_mode) | 0o700)
+        entry = Entry(path, DIRECTORY, type_, stat.S_IMODE(os.stat(job.target).st_mode), 0)
+    else:
+        raise SourceRefused(
+            f"{printable(job.source)} is a socket, a pipe or a device", "exclude it"
+        )
+    return entry, Stamp.of(os.lstat(job.target))
 
 
-def _restless(full: str) -> SourceRefused:
-    return SourceRefused(
-        f"{printable(full)} changes while it is copied", "stop what writes to it, or exclude it"
-    )
-
-
-def _copy_file(full: str, target: str, path: str, type_: str) -> Entry | None:
-    """Copy a file; return its entry, or None if it changed meanwhile (the copy is removed)."""
-    hasher = hashlib.sha256()
-    size = 0
-    source = os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        before = os.fstat(source)
-        mode = stat.S_IMODE(before.st_mode) & 0o777 | _OWNER_WRITE
-        copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            # No further than its size: a file that grows faster than it is copied has no end.
-            while size <= before.st_size:
-                data = os.read(source, _READ_SIZE)
-                if not data:
-                    break
-                hasher.update(data)
-                fs.write_all(copy, data)
-                size += len(data)
-            os.fchmod(copy, mode)
-            os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
-        finally:
-            os.close(copy)
-        if Stamp.of(os.fstat(source)) != Stamp.of(before) or size != before.st_size:
-            os.unlink(target)
-            return None
-        return Entry(path, FILE, type_, mode, size, sha256=hasher.hexdigest())
-    finally:
-        os.close(source)
-
-
-def _copy_link(full: str, target: str, path: str, type_: str) -> Entry:
-    points_to = os.readlink(full)
+def _copy_link(job: Job, path: str, type_: str) -> Entry:
+    points_to = os.readlink(job.source)
     inside = os.path.normpath(os.path.join(os.path.dirname(path), points_to))
     if points_to.startswith("/") or inside.split("/")[0] == os.pardir:
         raise SourceRefused(
-            f"{printable(full)} is a link that leaves the run: {printable(points_to)}",
+            f"{printable(job.source)} is a link that leaves the run: {printable(points_to)}",
             "make it a relative link to a file that is staged, or exclude it"
             " and declare what it points to as a dependency",
         )
-    os.symlink(points_to, target)
+    os.symlink(points_to, job.target)
     return Entry(path, LINK, type_, 0o777, len(os.fsencode(points_to)), target=points_to)
 
 
-def _entry(run_dir: str, path: str, type_: str) -> Entry:
+def _read_entry(run_dir: str, path: str, type_: str) -> Entry:
     try:
         return manifest.entry_of(run_dir, path, type_)
     except ValueError as error:
