@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[2] / "src"
 # From the bottom up: a layer imports itself and those before it.
 BASE = ("types", "errors", "fs", "proc", "clock")
 LAYERS = (
-    *((name,) for name in ("errors", "types", "clock", "fs", "proc")),
+    *((name,) for name in ("errors", "types", "clock", "proc", "fs")),
     ("store",),
     ("portable",),
     ("catalog",),

@@ -15,12 +15,19 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gage._internal import proc
+
 READ_ONLY = 0o444
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNESCAPES = {escape: char for char, escape in _ESCAPES.items()}
 _TO_ESCAPE = re.compile(r"[\\\n\r\t]")
 _TO_UNESCAPE = re.compile(r"\\[\\nrt]")
+# A file that is being written: the start of its name, the writer's pid, where that means
+# something, and what makes it the only one.
+_BESIDE = re.compile(r"\..*\.(\d+)\.([0-9a-f]{8})[0-9a-f]{8}", re.DOTALL)
+# Of any characters as many fit into a file name, with what is added.
+_LONGEST_START = 48
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -89,8 +96,8 @@ def replace_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
     beside = _write_beside(path, data, mode)
     try:
         os.replace(beside, path)
-    except OSError:
-        os.unlink(beside)
+    except BaseException:
+        _discard(beside)
         raise
 
 
@@ -111,7 +118,7 @@ def create_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
             raise
         _write(path, data, mode)
     finally:
-        os.unlink(beside)
+        _discard(beside)
 
 
 def _link(beside: str, path: str) -> None:
@@ -124,22 +131,55 @@ def _link(beside: str, path: str) -> None:
 
 
 def _write_beside(path: str, data: bytes, mode: int) -> str:
-    folder, name = os.path.split(path)
-    beside = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
+    beside = path_beside(path)
     _write(beside, data, mode)
     return beside
+
+
+def path_beside(path: str) -> str:
+    """Return a path that nobody uses, beside `path`, for what is there for a moment only.
+
+    `is_abandoned` recognizes its name.
+    """
+    folder, name = os.path.split(path)
+    mark = f"{os.getpid()}.{proc.pid_space()}{os.urandom(4).hex()}"
+    return os.path.join(folder, f".{name[:_LONGEST_START]}.{mark}")
+
+
+def is_abandoned(name: str) -> bool:
+    """Tell whether a name is one of `path_beside`, by a process that is surely gone.
+
+    A process of another host, or of another container on this one, cannot be seen.
+    """
+    match = _BESIDE.fullmatch(name)
+    if match is None or match[2] != proc.pid_space():
+        return False
+    return not proc.is_pid_used(int(match[1]))
 
 
 def _write(path: str, data: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, data)
-        os.fchmod(fd, mode)
-    except OSError:
-        os.unlink(path)
+        try:
+            write_all(fd, data)
+            os.fchmod(fd, mode)
+        finally:
+            # A network file system may tell only now that the disk is full.
+            os.close(fd)
+    except OSError as error:
+        _discard(path)
+        raise OSError(error.errno, error.strerror, path) from None
+    except BaseException:
+        _discard(path)
         raise
-    finally:
-        os.close(fd)
+
+
+def _discard(path: str) -> None:
+    """Remove a file that is of no use; where that fails, it is a leftover that is found later."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -150,10 +190,16 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def append_file(path: str, data: bytes) -> None:
-    """Append `data` to `path` in one write, creating it if need be."""
+    """Append `data` to `path` in one write, creating it if need be; all of it or nothing."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        write_all(fd, data)
+        size = os.fstat(fd).st_size
+        try:
+            write_all(fd, data)
+        except OSError as error:
+            # On a disk that fills up, a part of a line would spoil the next one.
+            os.ftruncate(fd, size)
+            raise OSError(error.errno, error.strerror, path) from None
     finally:
         os.close(fd)
 
@@ -239,7 +285,32 @@ def remove_tree(path: str) -> None:
     """Remove a directory and all in it, or a file; what is not there is no error."""
     import shutil
 
-    if os.path.isdir(path) and not os.path.islink(path):
+    if os.path.islink(path) or not os.path.isdir(path):
+        remove_file(path)
+        return
+    try:
         shutil.rmtree(path)
-    elif os.path.lexists(path):
+    except PermissionError:
+        # A hook or a run may have taken its own right to write to a directory.
+        os.chmod(path, 0o700)
+        for folder, folders, _ in os.walk(path):
+            for name in folders:
+                inner = os.path.join(folder, name)
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+        shutil.rmtree(path)
+
+
+def empty_dir(path: str) -> None:
+    """Remove all in a directory; make it where it is not there."""
+    os.makedirs(path, exist_ok=True)
+    for name in os.listdir(path):
+        remove_tree(os.path.join(path, name))
+
+
+def remove_file(path: str) -> None:
+    """Remove a file; one that is not there is no error."""
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        pass

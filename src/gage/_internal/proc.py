@@ -7,6 +7,8 @@ it. Linux tells all of these in /proc; elsewhere `ps` and `sysctl` do.
 
 from __future__ import annotations
 
+import binascii
+import functools
 import os
 import signal
 import sys
@@ -61,6 +63,18 @@ def is_alive(process: ProcessId) -> bool | None:
         return None
     stat = _stat(process.pid)
     return stat is not None and stat.state not in "ZX" and stat.start_time == process.start_time
+
+
+@functools.cache
+def pid_space() -> str:
+    """Return eight hex digits for the host and pid namespace in which a pid means something."""
+    return f"{binascii.crc32(os.fsencode(f'{os.uname().nodename} {_pid_namespace()}')):08x}"
+
+
+def is_pid_used(pid: int) -> bool:
+    """Tell whether any process that is no zombie has a pid here."""
+    stat = _stat(pid)
+    return stat is not None and stat.state not in "ZX"
 
 
 def run_processes(run_id: str, command_pid: int | None = None) -> list[int]:

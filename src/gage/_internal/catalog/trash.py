@@ -47,17 +47,29 @@ def delete_run(run: Run) -> None:
     refuse_active(run)
     if _is_deleted(run):
         return
-    _move(run, trash_dir(os.path.dirname(run.run_dir)))
+    move_run(run, trash_dir(os.path.dirname(run.run_dir)))
 
 
 def restore_run(run: Run) -> None:
     """Move a run, whose run directory is in a trash, back to its runs home."""
-    _move(run, os.path.dirname(os.path.dirname(run.run_dir)))
+    move_run(run, os.path.dirname(os.path.dirname(run.run_dir)))
 
 
 def purge_run(run: Run) -> None:
-    """Remove a run in a trash from the disk, for good."""
-    for path in _parts(run):
+    """Remove a run in a trash from the disk, for good.
+
+    Its parts get other names first, all of them: so a run in the trash is always a whole one,
+    and what is left of a purge that was interrupted is known for that.
+    """
+    doomed = []
+    for path in parts(run):
+        beside = fs.path_beside(path)
+        try:
+            os.rename(path, beside)
+        except FileNotFoundError:
+            continue
+        doomed.append(beside)
+    for path in doomed:
         fs.remove_tree(path)
 
 
@@ -75,9 +87,10 @@ def refuse_active(run: Run) -> None:
         raise RunActive(f"run {run.id} is {found}", f"gage stop {run.id[:8]}")
 
 
-def _move(run: Run, folder: str) -> None:
+def move_run(run: Run, folder: str) -> None:
+    """Move the parts of a run that are not there yet into a folder."""
     os.makedirs(folder, exist_ok=True)
-    for path in _parts(run):
+    for path in parts(run):
         target = os.path.join(folder, os.path.basename(path))
         if os.path.lexists(path):
             if os.path.lexists(target):
@@ -85,5 +98,6 @@ def _move(run: Run, folder: str) -> None:
             os.rename(path, target)
 
 
-def _parts(run: Run) -> tuple[str, ...]:
+def parts(run: Run) -> tuple[str, ...]:
+    """Return the paths that a run may consist of, in the order in which they move."""
     return (run.run_dir, layout.run_notes_dir(run), layout.run_meta_dir(run))

@@ -7,7 +7,6 @@ too. It is never broken: a lock whose process is gone tells what became of the r
 from __future__ import annotations
 
 import json
-import os
 from typing import NamedTuple
 
 from gage._internal import fs
@@ -37,8 +36,8 @@ def acquire(run: Run) -> None:
 
 
 def release(run: Run) -> None:
-    """Give the lock back."""
-    os.unlink(layout.meta_path(run, layout.LOCK))
+    """Give the lock back; one that was given back already is no error."""
+    fs.remove_file(layout.meta_path(run, layout.LOCK))
 
 
 def find_holder(run: Run) -> Holder | None:
