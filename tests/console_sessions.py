@@ -25,6 +25,7 @@ _MASKS = [
     (r"\b(\d+\.\d+s|\d+m\d\ds)(?!\S)", "<duration>"),
     (r"(?<= )(now|\d+[smhd])(?= )", "<age>"),
     (r"/\S*/\.gage/runs\b", "<runs>"),
+    (r"/\S*/gage-\w{8}\b", "<folder>"),
     (r'\{"system": .*\}', "<platform>"),
     (r"cpython-\d+", "cpython-<version>"),
     (r"  +", " "),

@@ -32,6 +32,7 @@ def run(
     runs_home: str | None = None,
     label: str | None = None,
     tags: Sequence[str] = (),
+    strict: bool = False,
     echo: bool = True,
 ) -> RunRecord:
     """Stage an operation or script, start it, wait for its end, and return what is known of it.
@@ -44,6 +45,7 @@ def run(
         runs_home: where runs are kept; None for where the command line keeps them.
         label: a label for the run.
         tags: tags for the run.
+        strict: whether it is an error if something in the run would break elsewhere.
         echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
 
     A run that fails raises nothing: look at `status`, `exit` and `reason`.
@@ -54,7 +56,7 @@ def run(
     """
     from gage._internal import api
 
-    staged = api.stage(operation, config, project, runs_home, label, tags, durable=False)
+    staged = api.stage(operation, config, project, runs_home, label, tags, strict, durable=False)
     return api.start(staged.run, echo)
 
 
@@ -66,6 +68,7 @@ def stage(
     runs_home: str | None = None,
     label: str | None = None,
     tags: Sequence[str] = (),
+    strict: bool = False,
 ) -> RunRecord:
     """Stage an operation or script, to be started later; the arguments are those of `run`.
 
@@ -74,7 +77,7 @@ def stage(
     """
     from gage._internal import api
 
-    return api.stage(operation, config, project, runs_home, label, tags, durable=True)
+    return api.stage(operation, config, project, runs_home, label, tags, strict, durable=True)
 
 
 def start(

@@ -34,6 +34,7 @@ def stage(
     home: str | None,
     label: str | None,
     tags: Sequence[str],
+    strict: bool,
     durable: bool,
 ) -> RunRecord:
     """Create and stage a run; see `gage.stage`."""
@@ -43,7 +44,7 @@ def stage(
     found = find_operation(project, operation, cwd)
     values = check_config(found, config or {})
     run = create_run(_home(project, home), found, values, label, tags)
-    stage_run(run, project.dir, durable=durable)
+    stage_run(run, project.dir, durable=durable, strict=strict)
     return read_record(run)
 
 

@@ -95,6 +95,12 @@ class StageFailed(GageError):
     reference = "stage-failed"
 
 
+class LeakFound(GageError):
+    """A run refers to what would not be there elsewhere, and that was to be an error."""
+
+    reference = "leak-found"
+
+
 class RunNotFound(GageError):
     """No run goes by that name."""
 

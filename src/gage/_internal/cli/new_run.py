@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tag", dest="tags", action="append", default=[], metavar="TAG", help="add a tag"
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="make it an error if something would break elsewhere"
+    )
 
 
 def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) -> Run:
@@ -43,5 +46,5 @@ def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) ->
     operation = find_operation(project, name, context.cwd)
     config = parse_config(operation, words)
     run = create_run(context.home(project), operation, config, args.label, args.tags)
-    stage_run(run, project.dir, durable=durable, notice=printer.print_note)
+    stage_run(run, project.dir, durable=durable, strict=args.strict, notice=printer.print_note)
     return run

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from gage._internal import clock, fs
 from gage._internal.errors import GageError, StageFailed
 from gage._internal.lifecycle.hooks import run_env, run_hook
+from gage._internal.lifecycle.leaks.find import find_leaks
+from gage._internal.lifecycle.leaks.places import Places, find_places
 from gage._internal.lifecycle.stage_config import stage_config
 from gage._internal.lifecycle.stage_dependencies import stage_dependencies
 from gage._internal.lifecycle.stage_runtime import stage_runtime
@@ -32,12 +34,14 @@ def stage_run(
     project_dir: str | None = None,
     *,
     durable: bool = True,
+    strict: bool = False,
     notice: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Stage an initialized run from a project; without one only hooks can fill it.
 
     `durable` waits until all is on disk before the run is called staged. `notice` is told, in
-    sentences, what whoever stages should know, such as which files were left out.
+    sentences, what whoever stages should know, such as which files were left out. `strict` makes
+    what would break elsewhere an error, where it is a notice otherwise.
 
     Raises:
         FileNotFoundError: the run directory or the meta directory does not exist.
@@ -46,7 +50,8 @@ def stage_run(
     """
     _check_initialized(run)
     opdef = meta.read_opdef(run)
-    files = StagedFiles(run, matcher(as_patterns(opdef.data.get("writable"))))
+    places = find_places(run.run_dir, project_dir)
+    files = StagedFiles(run, matcher(as_patterns(opdef.data.get("writable"))), places.needles())
     with _recording_failure(run):
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
@@ -55,6 +60,7 @@ def stage_run(
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
         stage_dependencies(run, opdef, project_dir, files)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
+        _find_leaks(run, opdef, project_dir, places, files, strict, notice)
         files.freeze()
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
@@ -125,3 +131,19 @@ def _run_phase_hook(
     files.thaw()
     run_hook(run, phase, command, env, f"exec.{name}")
     files.find_changes(type_)
+
+
+def _find_leaks(
+    run: Run,
+    opdef: OpDef,
+    project_dir: str | None,
+    places: Places,
+    files: StagedFiles,
+    strict: bool,
+    notice: Callable[[str], None],
+) -> None:
+    leaks, unsearched = find_leaks(run, opdef, project_dir, places, files)
+    if leaks or unsearched:
+        from gage._internal.lifecycle.leaks.report import report_leaks
+
+        report_leaks(run, leaks, unsearched, strict, notice)

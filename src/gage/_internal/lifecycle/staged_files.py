@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
 from gage._internal.fs import Stamp, printable
-from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files
+from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files, finder
 from gage._internal.store import manifest
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
@@ -28,18 +28,53 @@ class StagedFiles:
     """What is known of the files of a run that is being staged.
 
     Files are read-only from the moment they are copied, but those that `is_writable` names.
+    What is copied and written is searched for `needles` on the way (see `suspects`).
     """
 
-    def __init__(self, run: Run, is_writable: Callable[[str], bool]) -> None:
+    def __init__(
+        self, run: Run, is_writable: Callable[[str], bool], needles: Sequence[bytes] = ()
+    ) -> None:
         self._run = run
         self._is_writable = is_writable
+        self._needles = needles
         self._entries: dict[str, Entry] = {}
         self._stamps: dict[str, Stamp] = {}
         self._foreign: set[str] = set()
+        self._suspects: set[str] = set()
+        self._folders: set[str] = set()
 
     def get(self, path: str) -> Entry | None:
         """Return what is known of a path."""
         return self._entries.get(path)
+
+    def has(self, path: str) -> bool:
+        """Tell whether the run has a file, or a directory with files in it."""
+        if path in self._entries:
+            return True
+        if not self._folders:
+            self._folders.add("")
+            for each in self._entries:
+                folder = each.rpartition("/")[0]
+                while folder not in self._folders:
+                    self._folders.add(folder)
+                    folder = folder.rpartition("/")[0]
+        return path in self._folders
+
+    def is_writable(self, path: str) -> bool:
+        """Tell whether the run may write to a path."""
+        return self._is_writable(path)
+
+    def by_path(self) -> Mapping[str, Entry]:
+        """Return the entries of all files by path, in the order in which they came."""
+        return self._entries
+
+    def suspects(self) -> Collection[str]:
+        """Return the files that may hold what is searched for.
+
+        It is in those that were copied or written; those that hooks and runtimes made or
+        changed were not searched.
+        """
+        return self._suspects | self._foreign
 
     def entries(self) -> tuple[Entry, ...]:
         """Return the entries of all files, by the bytes of their paths."""
@@ -63,15 +98,18 @@ class StagedFiles:
             for source, path in pairs
         ]
         events = []
-        for (_, path), job, copied in zip(pairs, jobs, _copy(jobs), strict=True):
+        for (_, path), job, copied in zip(pairs, jobs, _copy(jobs, self._needles), strict=True):
             if copied is None:
                 entry, stamp = _copy_other(job, path, type_)
             else:
                 entry = Entry(path, FILE, type_, copied.mode, copied.size, copied.sha256)
                 stamp = _stamp(copied)
+                if copied.has_needle:
+                    self._suspects.add(path)
             self._entries[path] = entry
             self._stamps[path] = stamp
             events.append(FileEvent(ADDED, type_, stamp.mtime_ns // 1000, path))
+        self._folders.clear()
         log_files(self._run, events)
         return len(events)
 
@@ -80,6 +118,8 @@ class StagedFiles:
         entry = self._entries[path]
         fs.replace_file(self._full(path), data, entry.mode)
         entry = entry._replace(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        if finder(self._needles)(data):
+            self._suspects.add(path)
         log_files(self._run, [self._record(entry, MODIFIED)])
 
     def thaw(self) -> None:
@@ -99,6 +139,8 @@ class StagedFiles:
         for path in sorted(self._stamps.keys() - found.keys()):
             known_type = self._entries.pop(path).type
             del self._stamps[path]
+            self._suspects.discard(path)
+            self._foreign.discard(path)
             events.append(FileEvent(DELETED, known_type, clock.now(), path))
         for path in sorted(found):
             if self._stamps.get(path) != found[path]:
@@ -106,6 +148,7 @@ class StagedFiles:
                 entry = _read_entry(self._run.run_dir, path, known.type if known else type_)
                 events.append(self._record(entry, MODIFIED if known else ADDED))
                 self._foreign.add(path)
+        self._folders.clear()
         log_files(self._run, events)
         return len(events)
 
@@ -170,9 +213,9 @@ class StagedFiles:
             del self._entries[path], self._stamps[path]
 
 
-def _copy(jobs: Sequence[Job]) -> Sequence[Copied | None]:
+def _copy(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> Sequence[Copied | None]:
     try:
-        return copy_files(jobs)
+        return copy_files(jobs, needles)
     except Restless as error:
         raise SourceRefused(
             f"{printable(str(error))} changes while it is copied",

@@ -85,3 +85,22 @@ def with_args(command: Sequence[str], args: Sequence[str]) -> list[str]:
     if list(command[:2]) == ["sh", "-c"] and len(command) == 3 and args:
         return ["sh", "-c", f"{command[2]} {shlex.join(args)}"]
     return [*command, *args]
+
+
+def command_words(args: Sequence[str]) -> list[str]:
+    """Return the arguments of a command, or the words and operators of one that a shell is given.
+
+    What the shell would put in place of a word is not known.
+    """
+    if list(args[:2]) != ["sh", "-c"] or len(args) != 3:
+        return list(args)
+    lexer = shlex.shlex(args[2], posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    words: list[str] = []
+    try:
+        words.extend(lexer)
+    except ValueError:
+        # A quote has no end: the words before it must do.
+        pass
+    return words

@@ -30,8 +30,14 @@ class FileEvent(NamedTuple):
 
 def log_action(run: Run, sentence: str) -> None:
     """Add to the runner log what was done: a sentence that starts with a capital letter."""
-    line = f"{clock.log_date(clock.now())} {fs.printable(sentence)}\n"
-    _append(layout.meta_path(run, layout.RUNNER_LOG), line)
+    log_actions(run, [sentence])
+
+
+def log_actions(run: Run, sentences: Iterable[str]) -> None:
+    """Add several sentences to the runner log at once."""
+    date = clock.log_date(clock.now())
+    text = "".join(f"{date} {fs.printable(sentence)}\n" for sentence in sentences)
+    _append(layout.meta_path(run, layout.RUNNER_LOG), text)
 
 
 def counted(count: int, noun: str) -> str:
