@@ -121,7 +121,7 @@ def test_a_reader_that_has_gone_is_no_fault(project):
 
 
 def test_a_script_that_has_the_name_of_a_module_is_not_imported(project):
-    names = ["copy", "json", "random", "select", "argparse", "subprocess", "pathspec", "rich"]
+    names = ["copy", "json", "random", "select", "argparse", "subprocess", "rich"]
     here = project({f"{name}.py": "open('executed', 'w')\n" for name in names})
     here.gage("stage", "copy.py").succeeds()
     here.gage("list").succeeds()

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from gage._internal.fs import printable
 from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.staged_files import StagedFiles
-from gage._internal.project.source_rules import select_source
+from gage._internal.project.selection import Selection, select_source
+from gage._internal.project.source_rules import parse_rules
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.manifest import SOURCE
 from gage._internal.types import OpDef, Run
@@ -33,19 +34,33 @@ def stage_sourcecode(
     """
     if project_dir is None:
         return
-    runs_home = os.path.dirname(run.run_dir)
-    selection = select_source(project_dir, opdef.data.get("sourcecode"), prune=[runs_home])
+    spec = opdef.data.get("sourcecode")
+    rules = None if spec is False else parse_rules(spec)
+    selection = select_source(project_dir, rules, prune=[os.path.dirname(run.run_dir)])
     summary = summary_file(opdef.data)
     paths = [path for path in selection.paths if path != summary]
     if len(paths) < len(selection.paths):
         log_action(run, f"Left out {summary}: the run writes it")
-    for reason, left_out in selection.left_out.items():
-        for path in left_out:
-            log_action(run, f"Left out {path}: {reason}")
-        notice(_left_out_sentence(project_dir, left_out, reason))
+    for note in selection.notes:
+        log_action(run, note)
+        notice(note)
+    _tell_left_out(run, project_dir, selection, notice)
     copied = files.copy(project_dir, ((path, path) for path in paths), SOURCE)
     if copied:
         log_action(run, f"Copied {counted(copied, 'source file')}")
+
+
+def _tell_left_out(
+    run: Run, project_dir: str, selection: Selection, notice: Callable[[str], None]
+) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for verdict in selection.verdicts:
+        if verdict.is_notable:
+            reason = f"it is beyond {verdict.limit.text}" if verdict.limit else verdict.reason
+            log_action(run, f"Left out {verdict.path}: {reason}")
+            by_reason.setdefault(reason, []).append(verdict.path)
+    for reason, left_out in by_reason.items():
+        notice(_left_out_sentence(project_dir, left_out, reason))
 
 
 def _left_out_sentence(project_dir: str, paths: Sequence[str], reason: str) -> str:

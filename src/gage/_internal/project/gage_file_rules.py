@@ -83,6 +83,18 @@ def _inside(text: str) -> str | None:
     return _filled(text)
 
 
+def _rule(text: str) -> str | None:
+    from gage._internal.project.source_rules import rule_problem
+
+    return rule_problem(text) or _plain(text)
+
+
+def _pattern(text: str) -> str | None:
+    from gage._internal.project.source_rules import pattern_problem
+
+    return pattern_problem(text) or _plain(text)
+
+
 def _variable(text: str) -> str | None:
     return 'must not contain "="' if "=" in text else _filled(text)
 
@@ -114,6 +126,8 @@ _FLAG = Value(flag=True)
 _TEXTS = Value(text=_plain, items=_TEXT)
 _PATH = Value(text=_inside)
 _PATHS = Value(text=_inside, items=_PATH)
+_RULES = Value(flag=True, text=_rule, items=Value(text=_rule))
+_PATTERNS = Value(text=_pattern, items=Value(text=_pattern))
 _COMMAND = Value(text=_filled, items=_TEXT, may_be_empty=False)
 
 _EXEC = Table(
@@ -136,7 +150,7 @@ _DEPENDENCY = Table(
     {
         "project-files": _PATHS,
         "run-files": _NAME,
-        "select": _TEXTS,
+        "select": _PATTERNS,
         "target": _PATH,
         "optional": _FLAG,
     },
@@ -154,12 +168,12 @@ _OPERATION = Table(
         "default": _FLAG,
         "version": _TEXT,
         "exec": Value(text=_filled, items=_TEXT, may_be_empty=False, table=_EXEC),
-        "sourcecode": Value(flag=True, text=_plain, items=_TEXT),
+        "sourcecode": _RULES,
         "config": Value(text=_inside, table=_CONFIG, items=Value(text=_inside, table=_CONFIG)),
         "depends": Value(table=_DEPENDENCY, items=Value(table=_DEPENDENCY)),
         "runtime": _NAME,
         "env": Value(table=_ENV),
-        "writable": _PATHS,
+        "writable": _PATTERNS,
         "summary": _PATH,
         "output-summary": Value(table=_OUTPUT_SUMMARY),
     },

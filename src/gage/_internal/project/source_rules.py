@@ -1,232 +1,175 @@
-"""Which files of a project are its source.
+r"""The language of source rules: `[-]PATTERN [OPTION ...]`.
 
-The default rule takes what git would commit (tracked, or untracked and not ignored) where the
-project is in a git work tree; elsewhere text files. A Gage file's patterns refine it: they
-have the form and meaning of gitignore patterns, `-` in front excludes, and of those that match
-a path the last one decides.
+A rule takes what its pattern matches, or leaves it out with `-` in front; of the rules that
+match a path the last one decides. Options narrow what a rule matches:
 
-Under any rule some things are left out unless a pattern names them: directories that are
-pruned (not even walked) and files that hold secrets. A pattern names a directory or file when
-one of its parts, between slashes, is that name.
+    text, binary         files whose first 8 KiB hold no NUL byte, or hold one
+    size<N, size>N       smaller or larger files: `size<10MiB`
+    max-matches=N        the first N files, in the order of the walk
+    dir                  directories, and so all in them
+    sentinel=FILE        directories that hold an entry of that name
+
+Words are separated by blanks; `\ ` is a blank within one.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from gage._internal.types import NOTHING
+from gage._internal.project.globs import Glob, GlobError, compile_glob
 
-PRUNED = (".git", ".hg", ".svn", ".gage", "node_modules", "__pycache__")
-_SECRETS = (
-    ".env", ".env.*", ".netrc", ".pypirc", ".pgpass", "id_rsa", "id_dsa", "id_ecdsa",
-    "id_ed25519", "*.pem", "*.key", "*.p12", "*.pfx",
-)  # fmt: skip
-_NOT_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
-_BUILD_OUTPUT = ("build", "dist", "*.egg-info", ".*")
-_TEXT_PROBE = 8192
+_WORD = re.compile(r"(?:[^\s\\]|\\.)+|\\$", re.DOTALL)
+_OPTIONS = "text, binary, size<N, size>N, max-matches=N, dir and sentinel=FILE"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
+# K, M, G and T alone are powers of 1024, as they are to `truncate` and `ls -h`.
+_UNITS = {
+    "": 1, "b": 1,
+    "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+    "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+}  # fmt: skip
 
-# Whether a pattern includes, and the pattern.
-_Rules = list[tuple[bool, Any]]
+
+class RuleError(ValueError):
+    """A rule that is written wrongly; the text says how, as the end of a sentence."""
 
 
-class Selection(NamedTuple):
-    """What was selected: paths relative to the project, sorted; and what was left out and why.
+class Rule(NamedTuple):
+    """A rule; `text` is how it was written. Sizes are in bytes."""
 
-    `left_out` maps a reason to the paths; what git ignores, what is pruned and what a pattern
-    excludes is not in it.
+    text: str
+    is_include: bool
+    glob: Glob
+    content: str | None = None
+    below: int | None = None
+    above: int | None = None
+    max_matches: int | None = None
+    is_dir: bool = False
+    sentinel: str | None = None
+
+
+def parse_rules(spec: Any) -> tuple[Rule, ...]:
+    """Return the rules of a `sourcecode` attribute: true, a string or a list.
+
+    Raises:
+        RuleError: a rule is written wrongly.
     """
+    if isinstance(spec, str):
+        spec = [spec]
+    return tuple(map(parse_rule, spec)) if isinstance(spec, (list, tuple)) else ()
 
-    paths: Sequence[str]
-    left_out: Mapping[str, Sequence[str]] = NOTHING
 
+def parse_rule(text: str) -> Rule:
+    """Parse one rule.
 
-def select_source(project_dir: str, spec: Any, prune: Iterable[str] = ()) -> Selection:
-    """Select the source files of a project.
-
-    `spec` is the operation's `sourcecode` attribute: `None` and `True` mean the default rule,
-    `False` none, a string or a list patterns that refine the default. `prune` holds absolute
-    paths of directories that are never entered, such as the runs home.
+    Raises:
+        RuleError: the rule is written wrongly.
     """
-    if spec is False:
-        return Selection(())
-    patterns = [spec] if isinstance(spec, str) else list(spec) if isinstance(spec, list) else []
-    named = {part for pattern in patterns for part in pattern.lstrip("-!").split("/")}
-    pruned = {os.path.realpath(path) for path in prune}
-    known = _git_files(project_dir)
-    if known is None or patterns:
-        candidates = _walk(project_dir, named, pruned)
-    else:
-        candidates = (path for path in sorted(known) if not _is_pruned(project_dir, path, pruned))
-    rules = _compile(patterns)
-    paths: list[str] = []
-    left_out: dict[str, list[str]] = {}
-    for path in candidates:
-        chosen = _last_match(rules, path)
-        if chosen is None:
-            reason = _default_reason(project_dir, path, known)
-        else:
-            reason = None if chosen else ""
-        if reason is None and _is_secret(path) and path.rpartition("/")[2] not in named:
-            reason = "it may hold secrets"
-        if reason is None:
-            paths.append(path)
-        elif reason:
-            left_out.setdefault(reason, []).append(path)
-    return Selection(paths, {reason: tuple(group) for reason, group in left_out.items()})
+    words = _WORD.findall(text)
+    if not words:
+        raise RuleError("must not be empty")
+    rule = parse_pattern(words[0])._replace(text=text)
+    for option in words[1:]:
+        rule = _with_option(rule, option)
+    for_files = [
+        option
+        for option, is_given in (
+            (rule.content, rule.content is not None),
+            ("size", rule.below is not None or rule.above is not None),
+            ("max-matches", rule.max_matches is not None),
+        )
+        if is_given
+    ]
+    if rule.is_dir and for_files:
+        raise RuleError(f"must not have both dir or sentinel and {for_files[0]}, which is of files")
+    return rule
 
 
-def match_files(root: str, patterns: Sequence[str]) -> list[str]:
-    """Return the files below `root` that patterns select, relative to it, sorted.
+def parse_pattern(text: str) -> Rule:
+    """Parse a rule that has no options, since no file is looked at: blanks are its own.
 
-    Nothing is pruned and nothing selected by default; without patterns everything is.
+    Raises:
+        RuleError: the rule is written wrongly.
     """
-    rules = _compile(patterns)
-    return [path for path in _walk(root, None, set()) if not rules or _last_match(rules, path)]
+    pattern = text.removeprefix("-")
+    if pattern.startswith("!"):
+        raise RuleError(f"must leave out with - and not with !, as {_quoted(text)} does")
+    if pattern.startswith("#"):
+        raise RuleError("must be a pattern, not a comment (a name that starts with # is \\#...)")
+    try:
+        return Rule(text, pattern == text, compile_glob(pattern))
+    except GlobError as error:
+        raise RuleError(f"must be a pattern, and {_quoted(text)} {error}") from None
 
 
-def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether patterns select a path."""
-    rules = _compile(patterns)
-    return lambda path: bool(_last_match(rules, path))
+def _with_option(rule: Rule, option: str) -> Rule:
+    name, equals, value = option.partition("=")
+    if option in ("text", "binary"):
+        if rule.content not in (None, option):
+            raise RuleError("must not have both text and binary")
+        return rule._replace(content=option)
+    if option == "dir":
+        return rule._replace(is_dir=True)
+    if option.startswith("size<"):
+        return rule._replace(below=_parse_size(option))
+    if option.startswith("size>"):
+        return rule._replace(above=_parse_size(option))
+    if name == "max-matches" and equals:
+        if not (value.isascii() and value.isdigit()):
+            raise RuleError(f"must have a number after max-matches=, not {_quoted(value)}")
+        return rule._replace(max_matches=int(value))
+    if name == "sentinel" and equals:
+        value = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
+        if not value or "/" in value or value in (".", ".."):
+            raise RuleError(f"must have the name of a file after sentinel=, not {_quoted(value)}")
+        return rule._replace(is_dir=True, sentinel=value)
+    raise RuleError(
+        f"has {_quoted(option)}, which is no option (there are {_OPTIONS};"
+        " a blank in a pattern is written as \\ and the blank)"
+    )
 
 
-def _compile(patterns: Sequence[str]) -> _Rules:
-    if not patterns:
-        return []
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
-    rules: _Rules = []
-    for pattern in patterns:
-        include = not pattern.startswith("-")
-        rules.append((include, GitIgnoreSpecPattern(pattern if include else pattern[1:])))
-    return rules
+def _parse_size(option: str) -> int:
+    found = _SIZE.fullmatch(option[len("size<") :])
+    if found is None or found[2].lower() not in _UNITS:
+        raise RuleError(f"must have a size such as 10MiB in {_quoted(option)}")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-def _last_match(rules: _Rules, path: str) -> bool | None:
-    for include, pattern in reversed(rules):
-        if pattern.match_file(path) is not None:
-            return include
+def _quoted(text: str) -> str:
+    from gage._internal.project.gage_file_rules import quoted
+
+    return quoted(text)
+
+
+def rule_problem(text: str) -> str | None:
+    """Return what is wrong with a rule, as the end of a sentence about it."""
+    try:
+        parse_rule(text)
+    except RuleError as error:
+        return str(error)
     return None
 
 
-def _default_reason(project_dir: str, path: str, known: set[str] | None) -> str | None:
-    """Return why the default rule leaves a file out; "" where that goes without saying."""
-    if known is not None:
-        return None if path in known else ""
-    if any(fnmatch.fnmatch(part, name) for part in path.split("/")[:-1] for name in _BUILD_OUTPUT):
-        return ""
-    full = os.path.join(project_dir, path)
-    if os.path.islink(full):
-        return None
-    return None if _is_text(full) else "it is not text"
-
-
-def _is_text(path: str) -> bool:
-    if not os.path.isfile(path):
-        return False
-    with open(path, "rb") as file:
-        return b"\0" not in file.read(_TEXT_PROBE)
-
-
-def _is_secret(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(name, secret) for secret in _SECRETS) and not any(
-        fnmatch.fnmatchcase(name, fine) for fine in _NOT_SECRETS
-    )
-
-
-def _walk(root: str, named: set[str] | None, pruned: set[str]) -> Iterator[str]:
-    """Yield every file and link below `root`, sorted, without entering pruned directories.
-
-    `named` None means that no directory is pruned.
-    """
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(os.path.join(root, folder)) as scanned:
-            entries = sorted(scanned, key=lambda entry: entry.name)
-        inner = []
-        for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if not entry.is_dir(follow_symlinks=False):
-                yield path
-            elif named is None or not _is_pruned_dir(entry, named, pruned):
-                inner.append(path)
-        folders.extend(reversed(inner))
-
-
-def _is_pruned_dir(entry: os.DirEntry[str], named: set[str], pruned: set[str]) -> bool:
-    if os.path.realpath(entry.path) in pruned:
-        return True
-    if entry.name in named:
-        return False
-    return entry.name in PRUNED or _has_marker(entry.path)
-
-
-def _has_marker(folder: str) -> bool:
-    """Tell whether a directory is a virtual or conda environment, or asks not to be copied."""
-    return any(
-        os.path.lexists(os.path.join(folder, marker))
-        for marker in ("pyvenv.cfg", "conda-meta", ".nocopy")
-    )
-
-
-def _is_pruned(project_dir: str, path: str, pruned: set[str]) -> bool:
-    parts = path.split("/")[:-1]
-    if any(part in PRUNED for part in parts):
-        return True
-    folder = project_dir
-    for part in parts:
-        folder = os.path.join(folder, part)
-        if folder in pruned or _has_marker(folder):
-            return True
-    return False
-
-
-def _git_files(project_dir: str) -> set[str] | None:
-    """Return what git would commit of a directory; None where git does not manage it."""
-    if not _in_work_tree(project_dir):
-        return None
-    import subprocess
-
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def pattern_problem(text: str) -> str | None:
+    """Return what is wrong with a rule without options, as the end of a sentence about it."""
     try:
-        done = subprocess.run(command, cwd=project_dir, capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    if done.returncode != 0:
-        return None
-    paths = {os.fsdecode(path) for path in done.stdout.split(b"\0") if path}
-    # A path that the index has may be deleted, and a submodule is listed as a directory.
-    if not paths and _is_ignored(project_dir):
-        return None
-    return {
-        path
-        for path in paths
-        if os.path.lexists(os.path.join(project_dir, path))
-        and (
-            os.path.islink(os.path.join(project_dir, path))
-            or not os.path.isdir(os.path.join(project_dir, path))
-        )
-    }
+        parse_pattern(text)
+    except RuleError as error:
+        return str(error)
+    return None
 
 
-def _is_ignored(project_dir: str) -> bool:
-    """Tell whether git ignores a whole directory, as it does runs: then it manages none of it."""
-    import subprocess
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether rules without options take a file's path."""
+    rules = [parse_pattern(pattern) for pattern in reversed(patterns)]
 
-    command = ["git", "check-ignore", "--quiet", "."]
-    return subprocess.run(command, cwd=project_dir, check=False).returncode == 0
+    def is_taken(path: str) -> bool:
+        for rule in rules:
+            if rule.glob.matches(path):
+                return rule.is_include
+        return False
 
-
-def _in_work_tree(directory: str) -> bool:
-    folder = os.path.abspath(directory)
-    while not os.path.lexists(os.path.join(folder, ".git")):
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return False
-        folder = parent
-    return True
+    return is_taken

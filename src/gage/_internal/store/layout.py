@@ -98,6 +98,12 @@ def is_run_dir(path: str) -> bool:
     return is_run_id(os.path.basename(path)) and os.path.isdir(path + _META_SUFFIX)
 
 
+def is_part_of_run(path: str) -> bool:
+    """Tell whether a directory is one of those that a run consists of."""
+    run_dir, suffix = os.path.splitext(path)
+    return suffix in ("", _META_SUFFIX, _NOTES_SUFFIX) and is_run_dir(run_dir)
+
+
 def is_run_id(text: str) -> bool:
     """Tell whether `text` is a UUID in its usual form."""
     return _RUN_ID.fullmatch(text) is not None
