@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gage._internal import fs
 from gage._internal.errors import SourceRefused
 from gage._internal.project import selection
 from gage._internal.project.selection import Selection, Verdict, select_source
@@ -445,6 +446,9 @@ def test_a_chain_of_1000_directories_and_a_loop(project: Path) -> None:
     expected = sorted(["loop", f"{deep}/loop", f"{deep}/x.py"])
     assert paths(project) == expected
     assert paths(project, ["-**/nothing/**/d/**/x", "**/d/**/x.py"]) == expected
+    # Deeper than what else cleans up here can go.
+    fs.remove_tree(str(project))
+    assert not project.exists()
 
 
 def test_names_may_hold_anything(project: Path) -> None:

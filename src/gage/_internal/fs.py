@@ -282,23 +282,37 @@ def _iter_scan(root: str) -> Iterator[tuple[str, Stamp]]:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all in it, or a file; what is not there is no error."""
-    import shutil
+    """Remove a directory and all in it, or a file; what is not there is no error.
 
+    It may be deeper than `shutil.rmtree` can recurse into.
+    """
     if os.path.islink(path) or not os.path.isdir(path):
         remove_file(path)
         return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        # A hook or a run may have taken its own right to write to a directory.
-        os.chmod(path, 0o700)
-        for folder, folders, _ in os.walk(path):
-            for name in folders:
-                inner = os.path.join(folder, name)
-                if not os.path.islink(inner):
-                    os.chmod(inner, 0o700)
-        shutil.rmtree(path)
+    folders = [path]
+    for folder in folders:
+        try:
+            entries = _unlink_files(folder)
+        except PermissionError:
+            # A hook or a run may have taken its own right to write to a directory.
+            os.chmod(folder, 0o700)
+            entries = _unlink_files(folder)
+        folders += entries
+    for folder in reversed(folders):
+        os.rmdir(folder)
+
+
+def _unlink_files(folder: str) -> list[str]:
+    """Remove the files in a directory; return the directories."""
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    folders = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+        else:
+            remove_file(entry.path)
+    return folders
 
 
 def empty_dir(path: str) -> None:

@@ -55,6 +55,17 @@ def find_newest(home: str, operation: str) -> Run | None:
     return None
 
 
+def find_newest_staged(home: str, operation: str) -> Run | None:
+    """Return the newest run of an operation that was staged, whatever became of it, or None."""
+    for run in list_runs(home):
+        try:
+            if meta.read_opref(run).name == operation and meta.has_meta(run, layout.STAGED):
+                return run
+        except RunDamaged:
+            pass
+    return None
+
+
 def find_run(home: str, text: str) -> Run:
     """Return the run that `text` names.
 

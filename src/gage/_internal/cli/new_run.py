@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.lifecycle.create import create_run
 from gage._internal.lifecycle.stage import stage_run
-from gage._internal.project.operations import find_operation, parse_config
+from gage._internal.project.operations import Operation, find_operation, parse_config
+from gage._internal.project.projects import Project
 from gage._internal.types import Run
 
 
@@ -31,12 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) -> Run:
-    """Create a run and stage it.
+class Choice(NamedTuple):
+    """What a command line chose to run."""
+
+    project: Project
+    operation: Operation
+    config: Mapping[str, Any]
+
+
+def choose(args: argparse.Namespace, context: Context) -> Choice:
+    """Return the operation and the config that the words of a command line mean.
 
     Raises:
-        GageError: the operation or its config is not right, in which case no run is made; or
-            the run could not be staged, in which case it is there as failed.
+        GageError: there is no such operation, or its config is not right.
     """
     name, words = args.operation, list(args.config)
     project = context.project(name)
@@ -44,7 +54,17 @@ def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) ->
     if name is not None and "=" in name and not is_named:
         name, words = None, [name, *words]
     operation = find_operation(project, name, context.cwd)
-    config = parse_config(operation, words)
+    return Choice(project, operation, parse_config(operation, words))
+
+
+def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) -> Run:
+    """Create a run and stage it.
+
+    Raises:
+        GageError: the operation or its config is not right, in which case no run is made; or
+            the run could not be staged, in which case it is there as failed.
+    """
+    project, operation, config = choose(args, context)
     run = create_run(context.home(project), operation, config, args.label, args.tags)
     stage_run(run, project.dir, durable=durable, strict=args.strict, notice=printer.print_note)
     return run

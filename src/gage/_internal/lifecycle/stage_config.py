@@ -52,20 +52,33 @@ def _patch(run: Run, source: ConfigSource, config: Mapping[str, Any], files: Sta
             "include it with sourcecode",
         )
     before = read_source_file(run.run_dir, path)
-    changes = {}
-    for name, found in read_config(path, before).items():
-        if (
-            name in config
-            and is_chosen(name, source.keys)
-            and not _is_same(found.value, config[name])
-        ):
-            changes[name] = _like(config[name], found.value)
-    if not changes:
+    after, names = patched(source, before, config)
+    if not names:
         return
-    after = patch_config(path, before, changes)
     files.write(path, after)
-    _log_patch(run, path, before, after)
-    log_action(run, f"Applied config to {path}: {', '.join(changes)}")
+    patch = unified_diff(path, before, after)
+    fs.append_file(layout.meta_path(run, layout.PATCHED_LOG), patch)
+    log_action(run, f"Applied config to {path}: {', '.join(names)}")
+
+
+def patched(
+    source: ConfigSource, before: bytes, config: Mapping[str, Any]
+) -> tuple[bytes, list[str]]:
+    """Return a config file's content with the values of a config, and the names that it changes.
+
+    Raises:
+        ConfigFileError: the file cannot be parsed.
+        UnknownConfig, BadConfigValue: a value cannot be applied.
+    """
+    path = os.path.normpath(source.path)
+    changes = {
+        name: _like(config[name], found.value)
+        for name, found in read_config(path, before).items()
+        if name in config
+        and is_chosen(name, source.keys)
+        and not _is_same(found.value, config[name])
+    }
+    return (patch_config(path, before, changes) if changes else before), list(changes)
 
 
 def _is_same(found: Any, wanted: Any) -> bool:
@@ -81,7 +94,8 @@ def _like(wanted: Any, found: Any) -> Any:
     return tuple(wanted) if isinstance(found, tuple) and isinstance(wanted, list) else wanted
 
 
-def _log_patch(run: Run, path: str, before: bytes, after: bytes) -> None:
+def unified_diff(path: str, before: bytes, after: bytes) -> bytes:
+    """Return the difference of two contents of a file, as `patch` takes it."""
     import difflib
 
     name = os.fsencode(path)
@@ -92,8 +106,7 @@ def _log_patch(run: Run, path: str, before: bytes, after: bytes) -> None:
         b"a/" + name,
         b"b/" + name,
     )
-    patch = b"".join(
+    return b"".join(
         line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
         for line in lines
     )
-    fs.append_file(layout.meta_path(run, layout.PATCHED_LOG), patch)

@@ -121,6 +121,16 @@ def _is_gage_file(path: str, name: str) -> bool:
     return isinstance(tools, dict) and "gage" in tools
 
 
+def find_line(path: str, keys: KeyPath) -> int:
+    """Return the line of a Gage file where the value is that keys lead to from its top."""
+    from gage._internal.project.gage_file_places import find_places
+
+    with open(path, "rb") as file:
+        text = _decode(file.read())
+    prefix = ("tool", "gage") if os.path.basename(path) == _PYPROJECT else ()
+    return find_places(_kind(path), text).line((*prefix, *keys))
+
+
 def _kind(path: str) -> str:
     suffix = os.path.splitext(path)[1]
     kinds = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json"}

@@ -1,0 +1,178 @@
+"""What a staging would do, found out without writing anything.
+
+Hooks and runtimes are not run, so what they would make is not in a plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gage._internal import fs
+from gage._internal.catalog.find import find_newest_staged
+from gage._internal.errors import DependencyError
+from gage._internal.lifecycle.finalize import summary_file
+from gage._internal.lifecycle.stage_config import patched, unified_diff
+from gage._internal.lifecycle.stage_dependencies import check_is_free, resolve_dependencies
+from gage._internal.project.config_sources import config_sources
+from gage._internal.project.operations import Operation, operation_cmd
+from gage._internal.project.selection import Verdict, select_source
+from gage._internal.project.source_rules import parse_rules
+from gage._internal.store import manifest
+from gage._internal.store.command_lines import FINALIZE, exec_part
+from gage._internal.store.manifest import DEPENDENCY, FILE, SOURCE, Entry
+from gage._internal.types import OpCmd, Run
+
+_HOOKS = ("stage-sourcecode", "stage-runtime", "stage-dependencies", FINALIZE)
+SUMMARY_IS_WRITTEN = "the run writes it"
+
+
+class PlannedFile(NamedTuple):
+    """A file that would be staged: its path in the run, type, source and size in bytes."""
+
+    path: str
+    type: str
+    source: str
+    size: int
+
+
+class PlannedDependency(NamedTuple):
+    """A dependency that would be staged: what it is called, where it comes from, its files."""
+
+    name: str
+    origin: str
+    files: Sequence[PlannedFile]
+
+
+class Difference(NamedTuple):
+    """What would be staged otherwise than in an earlier run."""
+
+    run: Run
+    added: Sequence[str]
+    changed: Sequence[str]
+    removed: Sequence[str]
+
+
+class Plan(NamedTuple):
+    """What a staging would do.
+
+    `verdicts` tell of each path of the project, `patches` of each file that config changes (the
+    content it would have, and the difference), `dependencies` what each one is and gives.
+    `requirements` are the programs that the command and the hooks start.
+    """
+
+    operation: str
+    command: OpCmd
+    config: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    notes: Sequence[str]
+    source: Sequence[PlannedFile]
+    patches: Mapping[str, tuple[bytes, bytes]]
+    runtime: str
+    dependencies: Sequence[PlannedDependency]
+    hooks: Mapping[str, Sequence[str]]
+    requirements: Sequence[str]
+
+    @property
+    def files(self) -> list[PlannedFile]:
+        """All files that would be staged."""
+        return [*self.source, *(file for found in self.dependencies for file in found.files)]
+
+
+def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, home: str) -> Plan:
+    """Return what staging an operation of a project into a runs home would do.
+
+    Raises:
+        GageError: staging would fail for the same reason.
+    """
+    data = operation.opdef.data
+    spec = data.get("sourcecode")
+    selection = select_source(project_dir, None if spec is False else parse_rules(spec), [home])
+    summary = summary_file(data)
+    verdicts = [
+        v._replace(is_taken=False, reason=SUMMARY_IS_WRITTEN, rule=None) if v.path == summary else v
+        for v in selection.verdicts
+    ]
+    files = [_planned(project_dir, v.path, v.path, SOURCE) for v in verdicts if v.is_taken]
+    notes = list(selection.notes)
+    dependencies: list[PlannedDependency] = []
+    taken = {file.path for file in files}
+    for found in resolve_dependencies(operation.opdef, project_dir, home):
+        if isinstance(found, DependencyError):
+            notes.append(f"left out, since it is optional: {found}")
+            continue
+        check_is_free(found, taken.__contains__)
+        planned = [_planned(found.resolved.root, *pair, DEPENDENCY) for pair in found.pairs]
+        dependencies.append(PlannedDependency(found.name, found.resolved.origin, planned))
+        taken.update(file.path for file in planned)
+    command = operation_cmd(operation, config)
+    hooks = {name: exec_part(data["exec"], name) for name in _HOOKS}
+    return Plan(
+        operation=operation.opdef.name,
+        command=command,
+        config=config,
+        verdicts=verdicts,
+        notes=notes,
+        source=files,
+        patches=_patches(operation, config, project_dir),
+        runtime=data.get("runtime", "inherit"),
+        dependencies=dependencies,
+        hooks={name: hook for name, hook in hooks.items() if hook},
+        requirements=sorted({command.args[0], *(hook[0] for hook in hooks.values() if hook)}),
+    )
+
+
+def difference(plan: Plan, home: str) -> Difference | None:
+    """Compare what would be staged with what the last staged run of the operation was staged with.
+
+    A file's digest is computed where its size is the same. None where there is no such run.
+    """
+    run = find_newest_staged(home, plan.operation)
+    if run is None:
+        return None
+    entries = {
+        entry.path: entry
+        for entry in manifest.read_manifest(run).staged
+        if entry.type in (SOURCE, DEPENDENCY)
+    }
+    added, changed = [], []
+    for file in plan.files:
+        entry = entries.pop(file.path, None)
+        if entry is None:
+            added.append(file.path)
+        elif not _is_same(plan, file, entry):
+            changed.append(file.path)
+    return Difference(run, added, changed, sorted(entries))
+
+
+def _planned(root: str, source: str, path: str, type_: str) -> PlannedFile:
+    full = os.path.join(root, source)
+    found = os.lstat(full)
+    return PlannedFile(path, type_, full, 0 if stat.S_ISDIR(found.st_mode) else found.st_size)
+
+
+def _patches(
+    operation: Operation, config: Mapping[str, Any], project_dir: str
+) -> dict[str, tuple[bytes, bytes]]:
+    found = {}
+    for source in config_sources(operation.opdef.data.get("config")):
+        path = os.path.normpath(source.path)
+        if not source.is_args:
+            before = fs.read_bytes(os.path.join(project_dir, path))
+            after, names = patched(source, before, config)
+            if names:
+                found[path] = after, unified_diff(path, before, after)
+    return found
+
+
+def _is_same(plan: Plan, file: PlannedFile, entry: Entry) -> bool:
+    """Tell whether a file would be staged as it was; where sizes agree, its digest tells."""
+    if file.path in plan.patches:
+        return entry.sha256 == hashlib.sha256(plan.patches[file.path][0]).hexdigest()
+    if entry.kind == FILE and file.size != entry.size:
+        return False
+    found = manifest.entry_of(*os.path.split(file.source), entry.type)
+    return (found.kind, found.sha256, found.target) == (entry.kind, entry.sha256, entry.target)
