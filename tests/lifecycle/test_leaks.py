@@ -21,6 +21,7 @@ from gage._internal.lifecycle.leaks.elf import ElfPath, find_elf_paths
 from gage._internal.lifecycle.leaks.mentions import iter_mentions
 from gage._internal.lifecycle.leaks.places import Place, Places, find_places
 from gage._internal.lifecycle.stage import stage_run
+from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.store.record import read_record
 from gage._internal.store.status import run_status
 from gage._internal.types import Run
@@ -221,7 +222,9 @@ def test_binary_files_are_not_looked_into_and_that_is_said(
 ) -> None:
     write("model.bin", b"\0" + os.fsencode(project_dir) + b"/a")
     write("other.bin", b"\0nothing")
-    run = make_staged("true", opdef={"sourcecode": "*.bin"})
+    # Only tracebacks show the path that compiled code was made of.
+    write("code.pyc", b"\0" + os.fsencode(project_dir) + b"/code.py")
+    run = make_staged("true", opdef={"sourcecode": ["*.bin", "*.pyc"]})
     assert leaks_of(run) == []
     (sentence,) = unsearched(run)
     assert sentence.startswith("Did not look into model.bin: binary, and has a path of the project")
@@ -258,7 +261,7 @@ def test_many_files_are_searched_where_processes_help_to_copy(
     )
 
 
-def test_what_config_wrote_into_a_file_is_searched(
+def test_what_config_wrote_into_a_file_is_known_by_its_name(
     leaks, write, project_dir: Path, home: Path
 ) -> None:
     write("a.py", f'path = "{home}/old"\nother = 1\n')
@@ -367,11 +370,13 @@ def test_path_files_and_editable_installs(leaks, write, tmp_path: Path, project_
     write("lib/a.pth", f"# comment\n{project_dir}/src\nsub\n/usr/lib/python3/x\n")
     write("lib/b.pth", "../../elsewhere\n")
     write("lib/__editable__.pkg-1.pth", f"{tmp_path}/pkg/src\n")
-    write("lib/pkg.egg-link", f"{tmp_path}/pkg\n.\n")
+    write("lib/pkg.egg-link", f"{tmp_path}/pkg\n../../../\n")
     write("lib/c.pth", f"import sys; sys.path.append('{project_dir}/x')\n")
     write("lib/d.pth", "import site\n")
     editable = {"url": f"file://{tmp_path}/my%20pkg", "dir_info": {"editable": True}}
     write("lib/pkg.dist-info/direct_url.json", json.dumps(editable))
+    copied = {"url": f"file://{tmp_path}/my%20pkg", "dir_info": {}}
+    write("lib/copied.dist-info/direct_url.json", json.dumps(copied))
     archive = {"url": f"file://{project_dir}/dist/x.whl", "archive_info": {}}
     write("lib/x.dist-info/direct_url.json", json.dumps(archive))
     found = leaks(opdef={"sourcecode": "*"})
@@ -451,9 +456,9 @@ def elf_file(
     word = "Q" if is_64 else "I"
     strings = b"\0libm.so.6\0" + runpath + b"\0"
     header, program = (64, 56) if is_64 else (52, 32)
-    at = header + 3 * program
+    at = header + 4 * program
     address = 0x10000
-    entries = [(5, address + at), (1, 1), (tag, 11), (0, 0), (tag, 0)]
+    entries = [(5, address + at), (1, 1), (tag, 11), (0, 0), (tag, 11)]
     dynamic = b"".join(struct.pack(f"{order}{word}{word}", *entry) for entry in entries)
 
     def segment(kind: int, start: int, size: int) -> bytes:
@@ -465,6 +470,7 @@ def elf_file(
 
     tail = strings + dynamic + interpreter + b"\0"
     segments = [
+        segment(1, 0, 4).replace(struct.pack(f"{order}{word}", address), bytes(8 if is_64 else 4)),
         segment(1, 0, at + len(tail)),
         segment(2, at + len(strings), len(dynamic)),
         segment(3, at + len(strings) + len(dynamic), len(interpreter) + 1),
@@ -472,7 +478,7 @@ def elf_file(
     ident = b"\x7fELF" + bytes([2 if is_64 else 1, 1 if order == "<" else 2, 1]) + bytes(9)
     rest = struct.pack(
         f"{order}HHI{word}{word}{word}IHHHHHH",
-        *(3, 62, 1, 0, header, 0, 0, header, program, 3, 0, 0, 0),
+        *(3, 62, 1, 0, header, 0, 0, header, program, 4, 0, 0, 0),
     )
     return ident + rest + b"".join(segments) + tail
 
@@ -498,15 +504,20 @@ def test_elf_files_of_each_kind(tmp_path: Path, bits: int, order: str) -> None:
     ]
 
 
-def test_the_paths_that_a_loader_uses(leaks, write, home: Path, project_dir: Path) -> None:
+def test_the_paths_that_a_loader_uses(
+    leaks, write, home: Path, project_dir: Path, tmp_path: Path
+) -> None:
     write("a/lib.so.1", elf_file(os.fsencode(f"$ORIGIN:/usr/lib:{home}/lib")))
     write("b/tool", elf_file(b"$ORIGIN", os.fsencode(f"{project_dir}/ld.so")), 0o755)
     write("c.so", elf_file(b"$ORIGIN/../lib:/usr/lib"))
+    (tmp_path / "envs" / "ml" / "conda-meta").mkdir(parents=True)
+    write("e.so", elf_file(os.fsencode(f"{tmp_path}/envs/ml/lib")))
     # A path in what a debugger reads is none that a loader uses.
     write("d.so", elf_file(b"$ORIGIN") + os.fsencode(f"{project_dir}/src/d.c") + b"\0")
     assert faults(leaks(opdef={"sourcecode": "*"})) == [
         f"a/lib.so.1: its RUNPATH: {home}/lib is in the home directory",
         f"b/tool: its interpreter: {project_dir}/ld.so is in the project",
+        f"e.so: its RUNPATH: {tmp_path}/envs/ml/lib is in an environment",
     ]
 
 
@@ -573,6 +584,23 @@ def test_arguments_that_lead_out(leaks, write, project_dir: Path, tmp_path: Path
         "the command: ~ is in the home directory",
         "the command: $HOME/b is in the home directory",
     ]
+
+
+def test_a_value_in_several_places_is_one_leak(leaks, write, project_dir: Path) -> None:
+    write("c.json", "{}")
+    target = f"{project_dir}/a"
+    found = leaks("cat", target, config={"a": target}, env={"A": target})
+    assert faults(found) == [f"config a: {target} is in the project"]
+
+
+def test_one_plain_word_that_is_missing(leaks, write) -> None:
+    write("plain", b"\0")
+    assert faults(leaks("cat", "plain")) == ["the command: plain is needed and not staged"]
+
+
+def test_the_finalize_hook_is_looked_at(leaks, write, home: Path) -> None:
+    found = leaks(opdef={"exec": {"run": "true", "finalize": f"cp a {home}/a"}})
+    assert faults(found) == [f"exec.finalize: {home}/a is in the home directory"]
 
 
 def test_environment_values_that_lead_out_and_may_be_secret(
@@ -715,11 +743,31 @@ def test_imports_of_a_module_that_is_started_with_m(leaks, write) -> None:
     ]
 
 
+def test_a_relative_import_alone(leaks, write) -> None:
+    write("pkg/main.py", "from . import near\n")
+    write("pkg/near.py")
+    found = leaks("python3", "-m", "pkg.main", opdef={"sourcecode": "-near.py"})
+    assert faults(found) == ["pkg/main.py:1: import of near: pkg/near.py is needed and not staged"]
+
+
 def test_a_script_that_imports_what_it_has(leaks, write) -> None:
     write("train.py", "import json, helpers, pkg.a\nfrom pkg import a, name\n")
     for name in ("helpers.py", "pkg/__init__.py", "pkg/a.py"):
         write(name)
     assert leaks("python3", "train.py") == []
+
+
+def test_what_a_run_has_is_known_at_any_time(make_initialized, write, project_dir: Path) -> None:
+    write("a/b/c.txt")
+    run = make_initialized("true")
+    files = StagedFiles(run, lambda path: False)
+    assert not files.has("a/b")
+    files.copy(str(project_dir), [("a/b/c.txt", "a/b/c.txt")], "s")
+    assert all(map(files.has, ("a", "a/b", "a/b/c.txt"))) and not files.has("a/b/d.txt")
+    os.mkdir(f"{run.run_dir}/d")
+    Path(run.run_dir, "d", "e.txt").touch()
+    files.find_changes("r")
+    assert files.has("d") and files.has("d/e.txt")
 
 
 # What is told, and when it is an error.
@@ -739,6 +787,7 @@ def test_notices_are_few_and_the_log_has_all(make_initialized, write, project_di
     assert lines[3] == f"  0.sh:1: {project_dir}/x0 is in the project"
     assert lines[4] == "    write x0: a run starts in its own copy of the project"
     assert lines[-1] == "  and 6 more such (gage logs --runner)"
+    assert len(lines) == 1 + 2 + 3 * 2 + 1
     assert len(leaks_of(run)) == 10
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
 from gage._internal.fs import Stamp, printable
-from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files, finder
+from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files
 from gage._internal.store import manifest
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
@@ -28,7 +28,7 @@ class StagedFiles:
     """What is known of the files of a run that is being staged.
 
     Files are read-only from the moment they are copied, but those that `is_writable` names.
-    What is copied and written is searched for `needles` on the way (see `suspects`).
+    What is copied is searched for `needles` on the way (see `suspects`).
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class StagedFiles:
     def suspects(self) -> Collection[str]:
         """Return the files that may hold what is searched for.
 
-        It is in those that were copied or written; those that hooks and runtimes made or
-        changed were not searched.
+        Those that were copied did; those that hooks and runtimes made or changed were not
+        searched. Nor was what config wrote, which is known without that.
         """
         return self._suspects | self._foreign
 
@@ -118,8 +118,6 @@ class StagedFiles:
         entry = self._entries[path]
         fs.replace_file(self._full(path), data, entry.mode)
         entry = entry._replace(size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        if finder(self._needles)(data):
-            self._suspects.add(path)
         log_files(self._run, [self._record(entry, MODIFIED)])
 
     def thaw(self) -> None:
@@ -139,8 +137,6 @@ class StagedFiles:
         for path in sorted(self._stamps.keys() - found.keys()):
             known_type = self._entries.pop(path).type
             del self._stamps[path]
-            self._suspects.discard(path)
-            self._foreign.discard(path)
             events.append(FileEvent(DELETED, known_type, clock.now(), path))
         for path in sorted(found):
             if self._stamps.get(path) != found[path]:

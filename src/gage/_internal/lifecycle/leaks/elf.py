@@ -64,8 +64,6 @@ def _read_headers(fd: int, ident: bytes, is_64: bool, order: str) -> list[_Heade
     (offset,) = struct.unpack_from(f"{order}{'Q' if is_64 else 'I'}", ident, start)
     size, count = struct.unpack_from(f"{order}HH", ident, size_and_count)
     form = struct.Struct(f"{order}IIQQQQ" if is_64 else f"{order}IIIII")
-    if size < form.size:
-        return []
     data = os.pread(fd, size * min(count, _MOST_HEADERS), offset)
     headers = []
     for at in range(0, len(data) - form.size + 1, size):

@@ -47,7 +47,7 @@ def missing_imports(
     # A script that is started with -m finds modules where the command starts.
     folder = "" if "-m" in words[:-1] else os.path.dirname(script)
     beside = os.path.join(project_dir, folder)
-    if not any(not name or _is_module(os.path.join(beside, name)) for name in _first_names(data)):
+    if not any(_is_module(os.path.join(beside, name)) for name in _first_names(data)):
         return
     from gage._internal.lifecycle.leaks.leak import MISSING, Leak
     from gage._internal.lifecycle.leaks.remedies import quoted
