@@ -664,15 +664,23 @@ def test_needed_files_that_no_rule_selected(leaks, write, project_dir: Path) -> 
     )
 
 
-def test_what_the_run_writes_is_not_needed(leaks, write, project_dir: Path) -> None:
-    for name in ("out/a", "state/b", "checkpoints/c", "res.txt", "log.txt"):
+def test_what_the_run_writes_is_not_needed(leaks, write) -> None:
+    for name in ("out/a", "state/b", "ckpt/c", "res.txt", "log.txt", "summary.json"):
         write(name)
     write("c.json", "{}")
-    config = {"state": "state", "output_dir": "out", "checkpointPath": "x", "layout": "y"}
+    config = {"state": "state", "output_dir": "out", "checkpointPath": "ckpt", "s": "summary.json"}
     command = ["sh", "-c", "python3 x.py --log-file log.txt --out=out <c.json >res.txt"]
     rules = {"sourcecode": ["-*", "c.json"], "writable": "state"}
-    assert leaks(*command, opdef=rules, config=config) == []
-    assert len(leaks(*command, opdef={**rules, "writable": []}, config=config)) == 1
+    env = {"LOGS": "ckpt"}
+    assert leaks(*command, opdef=rules, config=config, env=env) == []
+    found = leaks(*command, opdef={**rules, "writable": []}, config=config, env=env)
+    assert faults(found) == ["config state: state is needed and not staged"]
+
+
+@pytest.mark.parametrize("name", ["layout", "LAYOUT", "route", "catalog", "data", "input"])
+def test_names_that_only_look_like_those_of_output(leaks, write, name: str) -> None:
+    write("data/a.bin", b"\0")
+    assert len(leaks(config={name: "data"})) == len(leaks("x", f"--{name}=data")) == 1
 
 
 def test_the_words_of_a_shell_are_looked_at(leaks, write) -> None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.leaks.leak import MISSING, OUTSIDE, Leak
 from gage._internal.lifecycle.leaks.mentions import mentions_in_value
 from gage._internal.lifecycle.leaks.places import Places
@@ -27,11 +28,14 @@ _LONGEST_PATH = 1024
 
 
 # A name with one of these words in it is that of a place that the run writes to.
-_OF_OUTPUT = re.compile(
-    r"(?<![a-z])(out|output|outputs|save|saved|log|logs|logdir|outdir|outfile|result|results|dest"
-    r"|checkpoint|checkpoints|ckpt|cache|tmp|tensorboard)(?![a-z])",
-    re.IGNORECASE,
+_OF_OUTPUT = frozenset(
+    [
+        *("out", "output", "outputs", "outdir", "outfile", "save", "saved", "dest"),
+        *("log", "logs", "logdir", "logfile", "tensorboard", "result", "results"),
+        *("checkpoint", "checkpoints", "ckpt", "cache", "tmp"),
+    ]
 )
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 class _Value(NamedTuple):
@@ -51,13 +55,17 @@ def value_leaks(
     config = meta.read_config(run) or {}
     command = meta.read_cmd(run)
     values = [*_config_values(config), *_env_values(command.env), *_words(command.args)]
+    summary = summary_file(opdef.data)
     finalize = exec_part(opdef.data.get("exec"), FINALIZE)
     values += [
         value._replace(holder="exec.finalize", keys=("exec", FINALIZE))
         for value in _words(finalize or ())
     ]
     for value in values:
-        for leak in (*_in_places(value, places, files), *_missing(value, project_dir, files)):
+        for leak in (
+            *_in_places(value, places, files),
+            *_missing(value, project_dir, summary, files),
+        ):
             if leak.target not in leaks:
                 leaks[leak.target] = _located(leak, value, run, opdef, project_dir)
     return list(leaks.values())
@@ -110,7 +118,9 @@ def _in_places(value: _Value, places: Places, files: StagedFiles) -> Iterator[Le
         yield Leak("", None, mention.place.kind, mention.target, remedy, value.holder)
 
 
-def _missing(value: _Value, project_dir: str | None, files: StagedFiles) -> Iterator[Leak]:
+def _missing(
+    value: _Value, project_dir: str | None, summary: str, files: StagedFiles
+) -> Iterator[Leak]:
     text = value.text
     if project_dir is None or len(text) > _LONGEST_PATH or text.startswith("/"):
         return
@@ -121,7 +131,7 @@ def _missing(value: _Value, project_dir: str | None, files: StagedFiles) -> Iter
         return
     if not os.path.lexists(os.path.join(project_dir, path)):
         return
-    if files.is_writable(path) or _OF_OUTPUT.search(value.name.replace("_", "-")):
+    if path == summary or files.is_writable(path) or _is_of_output(value.name):
         return
     if path.split("/")[0] == os.pardir:
         remedy = "copy it into the project and declare it with depends"
@@ -129,6 +139,11 @@ def _missing(value: _Value, project_dir: str | None, files: StagedFiles) -> Iter
     else:
         remedy = f"declare it, {declaration(path)}, or with writable if the run writes it"
         yield Leak("", None, MISSING, path, remedy, value.holder)
+
+
+def _is_of_output(name: str) -> bool:
+    """Tell whether a name has a word of output in it: `--log-file`, `OUT_DIR`, `savePath`."""
+    return any(word.lower() in _OF_OUTPUT for word in _WORD.findall(name))
 
 
 def _located(leak: Leak, value: _Value, run: Run, opdef: OpDef, project_dir: str | None) -> Leak:
