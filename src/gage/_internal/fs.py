@@ -10,6 +10,7 @@ everything written before it. Each commit point calls `sync` first (see `docs/fo
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -23,9 +24,9 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNESCAPES = {escape: char for char, escape in _ESCAPES.items()}
 _TO_ESCAPE = re.compile(r"[\\\n\r\t]")
 _TO_UNESCAPE = re.compile(r"\\[\\nrt]")
-# A file that is being written: the start of its name, the writer's pid, where that means
-# something, and what makes it the only one.
-_BESIDE = re.compile(r"\..*\.(\d+)\.([0-9a-f]{8})[0-9a-f]{8}", re.DOTALL)
+# What is there for a moment only: the start of a name, the pid of who made it, where that pid
+# means something, which of the processes that had it one after the other, and a number.
+_BESIDE = re.compile(r"\.(.*)\.(\d+)\.([0-9a-f]{8})([0-9a-f]{8})[0-9a-f]{8}", re.DOTALL)
 # Of any characters as many fit into a file name, with what is added.
 _LONGEST_START = 48
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -93,11 +94,15 @@ def _percent(char: str) -> str:
 
 def replace_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
     """Write `data` beside `path` and rename it into place, with exactly `mode`."""
-    beside = _write_beside(path, data, mode)
+    put_in_place(write_beside(path, data, mode), path)
+
+
+def put_in_place(beside: str, path: str) -> None:
+    """Rename what `write_beside` wrote into its place."""
     try:
         os.replace(beside, path)
     except BaseException:
-        _discard(beside)
+        discard(beside)
         raise
 
 
@@ -110,7 +115,7 @@ def create_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
     Raises:
         FileExistsError: `path` exists.
     """
-    beside = _write_beside(path, data, mode)
+    beside = write_beside(path, data, mode)
     try:
         _link(beside, path)
     except OSError as error:
@@ -118,7 +123,7 @@ def create_file(path: str, data: bytes, mode: int = READ_ONLY) -> None:
             raise
         _write(path, data, mode)
     finally:
-        _discard(beside)
+        discard(beside)
 
 
 def _link(beside: str, path: str) -> None:
@@ -130,7 +135,8 @@ def _link(beside: str, path: str) -> None:
             raise
 
 
-def _write_beside(path: str, data: bytes, mode: int) -> str:
+def write_beside(path: str, data: bytes, mode: int = READ_ONLY) -> str:
+    """Write what is to be renamed to `path`, with exactly `mode`; return where."""
     beside = path_beside(path)
     _write(beside, data, mode)
     return beside
@@ -139,22 +145,44 @@ def _write_beside(path: str, data: bytes, mode: int) -> str:
 def path_beside(path: str) -> str:
     """Return a path that nobody uses, beside `path`, for what is there for a moment only.
 
-    `is_abandoned` recognizes its name.
+    Its name tells who made it (see `name_beside` and `is_abandoned`).
     """
+    return _beside(path, os.urandom(4).hex())
+
+
+def mark_beside(path: str) -> str:
+    """Return the one path beside `path` that is this process's own, to mark that it works on it."""
+    return _beside(path, "00000000")
+
+
+def _beside(path: str, number: str) -> str:
     folder, name = os.path.split(path)
-    mark = f"{os.getpid()}.{proc.pid_space()}{os.urandom(4).hex()}"
-    return os.path.join(folder, f".{name[:_LONGEST_START]}.{mark}")
+    return os.path.join(folder, f".{name[:_LONGEST_START]}.{_maker(os.getpid())}{number}")
+
+
+@functools.cache
+def _maker(pid: int) -> str:
+    return f"{pid}.{proc.pid_space()}{proc.find_life(pid)}"
+
+
+def find_name_beside(name: str) -> str | None:
+    """Return the name (the start of a long one) beside which a path of Gage's own stands.
+
+    None where `name` is not one of `path_beside` and `mark_beside`.
+    """
+    match = _BESIDE.fullmatch(name)
+    return None if match is None else match[1]
 
 
 def is_abandoned(name: str) -> bool:
-    """Tell whether a name is one of `path_beside`, by a process that is surely gone.
+    """Tell whether a name is one of `path_beside` or `mark_beside`, of a process surely gone.
 
     A process of another host, or of another container on this one, cannot be seen.
     """
     match = _BESIDE.fullmatch(name)
-    if match is None or match[2] != proc.pid_space():
+    if match is None or match[3] != proc.pid_space():
         return False
-    return not proc.is_pid_used(int(match[1]))
+    return proc.find_life(int(match[2])) != match[4]
 
 
 def _write(path: str, data: bytes, mode: int) -> None:
@@ -167,14 +195,14 @@ def _write(path: str, data: bytes, mode: int) -> None:
             # A network file system may tell only now that the disk is full.
             os.close(fd)
     except OSError as error:
-        _discard(path)
+        discard(path)
         raise OSError(error.errno, error.strerror, path) from None
     except BaseException:
-        _discard(path)
+        discard(path)
         raise
 
 
-def _discard(path: str) -> None:
+def discard(path: str) -> None:
     """Remove a file that is of no use; where that fails, it is a leftover that is found later."""
     try:
         os.unlink(path)
@@ -218,11 +246,12 @@ def make_read_only(path: str) -> None:
         os.chmod(path, mode & 0o7555)
 
 
-def sync(path: str) -> None:
-    """Wait until all that was written to the file system of `path` is on disk.
+def sync(*paths: str) -> None:
+    """Wait until all that was written to the file systems of `paths` is on disk.
 
     One syncfs(2) costs what one fsync(2) does, where a flush for every file costs many times
-    a copy. Does nothing when the environment has `GAGE_SYNC=0`.
+    a copy; and it writes what no fsync of a file does, the directories above it. Does nothing
+    when the environment has `GAGE_SYNC=0`.
 
     Raises:
         OSError: the file system reports that it lost something.
@@ -235,13 +264,14 @@ def sync(path: str) -> None:
     if not hasattr(libc, "syncfs"):
         os.sync()
         return
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.syncfs(fd) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
-    finally:
-        os.close(fd)
+    for path in {os.stat(path).st_dev: path for path in paths}.values():
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if libc.syncfs(fd) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), path)
+        finally:
+            os.close(fd)
 
 
 class Stamp(NamedTuple):

@@ -71,10 +71,15 @@ def pid_space() -> str:
     return f"{binascii.crc32(os.fsencode(f'{os.uname().nodename} {_pid_namespace()}')):08x}"
 
 
-def is_pid_used(pid: int) -> bool:
-    """Tell whether any process that is no zombie has a pid here."""
+def find_life(pid: int) -> str | None:
+    """Return eight hex digits that tell apart the processes that have a pid one after the other.
+
+    None where no process has it, or only a zombie.
+    """
     stat = _stat(pid)
-    return stat is not None and stat.state not in "ZX"
+    if stat is None or stat.state in "ZX":
+        return None
+    return f"{binascii.crc32(f'{_boot_id()} {stat.start_time}'.encode()):08x}"
 
 
 def run_processes(run_id: str, command_pid: int | None = None) -> list[int]:

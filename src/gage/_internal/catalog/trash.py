@@ -95,7 +95,12 @@ def move_run(run: Run, folder: str) -> None:
         if os.path.lexists(path):
             if os.path.lexists(target):
                 raise FileExistsError(17, "exists already", target)
-            os.rename(path, target)
+            try:
+                os.rename(path, target)
+            except FileNotFoundError:
+                # Somebody else moves it, too.
+                if not os.path.lexists(target):
+                    raise
 
 
 def parts(run: Run) -> tuple[str, ...]:

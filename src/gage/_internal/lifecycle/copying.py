@@ -102,9 +102,11 @@ def copy_files(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> list[Copie
     tokens, feed = os.pipe()
     os.write(feed, b"".join(n.to_bytes(_TOKEN, "little") for n in range(len(batches))))
     os.close(feed)
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        processes = [_start_helper(jobs, needles, tokens) for _ in range(helpers)]
         try:
+            for _ in range(helpers):
+                processes += [_start_helper(jobs, needles, tokens)]
             done = _take_batches(jobs, needles, tokens)
             for process in processes:
                 done += _results(process)
@@ -143,7 +145,10 @@ def _batches(count: int) -> range:
     return range(0, count, max(1, min(_BATCH, count // _BATCH), count // _MOST_BATCHES))
 
 
-def _take_batches(jobs: Sequence[Job], needles: Sequence[bytes], tokens: int) -> list[_Batch]:
+def _take_batches(
+    jobs: Sequence[Job], needles: Sequence[bytes], tokens: int, parent: int | None = None
+) -> list[_Batch]:
+    """Copy what the tokens tell; `parent` is the process that is helped, without which to end."""
     batches = _batches(len(jobs))
     find = finder(needles)
     done: list[_Batch] = []
@@ -152,15 +157,19 @@ def _take_batches(jobs: Sequence[Job], needles: Sequence[bytes], tokens: int) ->
         if not token:
             return done
         start = batches[int.from_bytes(token, "little")]
-        batch = jobs[start : start + batches.step]
-        done.append((start, [_copy_file(job, find) for job in batch]))
+        copies: list[Copied | None] = []
+        for job in jobs[start : start + batches.step]:
+            if parent is not None and os.getppid() != parent:
+                raise SystemExit(1)
+            copies.append(_copy_file(job, find))
+        done.append((start, copies))
 
 
 def _start_helper(
     jobs: Sequence[Job], needles: Sequence[bytes], tokens: int
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-S", "-E", "-s", __file__, str(tokens)],
+        [sys.executable, "-S", "-E", "-s", __file__, str(tokens), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=[tokens],
@@ -187,11 +196,11 @@ def _results(process: subprocess.Popen[bytes]) -> list[_Batch]:
     return [(start, [c and Copied(*c) for c in copied]) for start, copied in value]
 
 
-def _help(tokens: int) -> tuple[str, Any]:
+def _help(tokens: int, parent: int) -> tuple[str, Any]:
     fields, needles = marshal.load(sys.stdin.buffer)
     jobs = [Job(*each) for each in fields]
     try:
-        done = _take_batches(jobs, needles, tokens)
+        done = _take_batches(jobs, needles, tokens, parent)
     except Restless as error:
         return "restless", str(error)
     except OSError as error:
@@ -372,4 +381,4 @@ def _hash_zeros(hasher: Any, count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(marshal.dumps(_help(int(sys.argv[1]))))
+    sys.stdout.buffer.write(marshal.dumps(_help(*map(int, sys.argv[1:3]))))

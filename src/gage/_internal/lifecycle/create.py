@@ -11,6 +11,7 @@ from gage._internal import fs
 from gage._internal.lifecycle.init import init_run_meta
 from gage._internal.lifecycle.make import make_run
 from gage._internal.project.operations import Operation, operation_cmd
+from gage._internal.store import layout, lock
 from gage._internal.store.attributes import add_tags, check_tags
 from gage._internal.types import Run
 
@@ -30,14 +31,32 @@ def create_run(
     check_tags(tags)
     command = operation_cmd(operation, config)
     user_attrs = {} if label is None else {"label": label}
-    run = make_run(home)
-    _hide_from_git(home)
-    init_run_meta(
-        run, operation.opref, operation.opdef, command, user_attrs, _system_attrs(), config
-    )
-    if tags:
-        add_tags(run, tags)
+    if lock.list_abandoned(home):
+        from gage._internal.catalog.leftovers import clear_abandoned
+
+        clear_abandoned(home)
+    run = make_run(home, marked=True)
+    try:
+        _hide_from_git(home)
+        init_run_meta(
+            run, operation.opref, operation.opdef, command, user_attrs, _system_attrs(), config
+        )
+        if tags:
+            add_tags(run, tags)
+    except BaseException:
+        _discard(run)
+        raise
     return run
+
+
+def _discard(run: Run) -> None:
+    """Remove what there is of a run; where that fails, it is a leftover that is found later."""
+    try:
+        for path in (run.run_dir, layout.run_notes_dir(run), layout.run_meta_dir(run)):
+            fs.remove_tree(path)
+        lock.withdraw(run)
+    except OSError:
+        pass
 
 
 def _system_attrs() -> Mapping[str, Any]:
@@ -56,5 +75,7 @@ def _hide_from_git(home: str) -> None:
     """Let git ignore the `.gage` directory of a project."""
     folder = os.path.dirname(os.path.abspath(home))
     path = os.path.join(folder, ".gitignore")
-    if os.path.basename(folder) == ".gage" and not os.path.lexists(path):
+    if os.path.basename(folder) == layout.PROJECT_FOLDER and not os.path.lexists(path):
+        for name in lock.list_abandoned(folder):
+            fs.discard(os.path.join(folder, name))
         fs.replace_file(path, b"*\n", mode=0o644)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 
+from gage._internal.store import lock
 from gage._internal.types import Run
 
 
-def make_run(home: str) -> Run:
-    """Create a run directory in a runs home, and the home if need be."""
+def make_run(home: str, marked: bool = False) -> Run:
+    """Create a run directory in a runs home, and the home if need be.
+
+    Where it is `marked`, a mark in the home tells that this process makes it, until it is staged
+    or staging has failed.
+    """
     run_id = _random_uuid()
     run_dir = os.path.join(os.path.abspath(home), run_id)
     os.makedirs(home, exist_ok=True)
-    os.mkdir(run_dir)
-    return Run(run_id, run_dir)
+    run = Run(run_id, run_dir)
+    if marked:
+        lock.announce(run)
+    try:
+        os.mkdir(run_dir)
+    except BaseException:
+        if marked:
+            lock.withdraw(run)
+        raise
+    return run
 
 
 def _random_uuid() -> str:

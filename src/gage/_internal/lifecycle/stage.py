@@ -24,6 +24,7 @@ from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.source_rules import matcher
 from gage._internal.store import layout, lock, manifest, meta
 from gage._internal.store.command_lines import exec_part
+from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.logs import log_action
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
 from gage._internal.types import OpDef, Run, as_patterns
@@ -39,9 +40,10 @@ def stage_run(
 ) -> None:
     """Stage an initialized run from a project; without one only hooks can fill it.
 
-    `durable` waits until all is on disk before the run is called staged. `notice` is told, in
-    sentences, what whoever stages should know, such as which files were left out. `strict` makes
-    what would break elsewhere an error, where it is a notice otherwise.
+    `durable` waits until all is on disk before the run is called staged. Without it the lock is
+    kept for a start in this process, so that what a power cut leaves is never called staged.
+    `notice` is told, in sentences, what whoever stages should know, such as which files were left
+    out. `strict` makes what would break elsewhere an error, where it is a notice otherwise.
 
     Raises:
         FileNotFoundError: the run directory or the meta directory does not exist.
@@ -64,11 +66,16 @@ def stage_run(
         files.freeze()
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
+        staged = meta.prepare_time(run, layout.STAGED, clock.now())
         if durable:
-            fs.sync(layout.run_meta_dir(run))
-    meta.write_time(run, layout.STAGED, clock.now())
+            fs.sync(run.run_dir, layout.run_meta_dir(run))
+            lock.release(run)
+        fs.put_in_place(staged, layout.meta_path(run, layout.STAGED))
     if durable:
         fs.sync(layout.run_meta_dir(run))
+    else:
+        lock.keep(run)
+    lock.withdraw(run)
 
 
 def _check_initialized(run: Run) -> None:
@@ -94,23 +101,12 @@ def _recording_failure(run: Run) -> Iterator[None]:
     try:
         yield
     except (GageError, OSError, KeyboardInterrupt) as error:
-        _record_failure(run, error)
+        try:
+            record_failed_staging(run, str(error) or "staging was interrupted")
+        except OSError:
+            # What failed first is what is to be told; the rest is found when this process is gone.
+            pass
         raise
-    lock.release(run)
-
-
-def _record_failure(run: Run, error: BaseException) -> None:
-    """Say why a run could not be staged; make room for that on a full disk.
-
-    What was staged so far is of no use, and may be what has filled the disk.
-    """
-    reason = str(error) or "staging was interrupted"
-    fs.remove_tree(run.run_dir)
-    os.mkdir(run.run_dir)
-    log_action(run, f"Failed: {reason}")
-    meta.write_text(run, layout.ERROR, reason)
-    meta.write_time(run, layout.STOPPED, clock.now())
-    lock.release(run)
 
 
 def _run_phase_hook(

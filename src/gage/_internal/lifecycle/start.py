@@ -19,7 +19,7 @@ from gage._internal.store import layout, lock, manifest, meta, status
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.output import OutputWriter
-from gage._internal.types import Run
+from gage._internal.types import OpCmd, Run
 
 # Held while the run executes, so that its end can be recorded on a disk it has filled.
 _SPARE_BYTES = 64 * 1024
@@ -48,16 +48,12 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         RunChanged: its files are not those that were staged; it stays staged.
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
-    _check_staged(run)
-    meta.check_schema(run)
-    # Needed when the run has ended: what cannot be read is to be known before it starts.
-    meta.read_opdef(run)
-    command = meta.read_cmd(run)
+    is_fresh = lock.is_kept(run)
     try:
-        stamps = manifest.verify(run)
-    except RunChanged:
-        # Another may have started it meanwhile, and what it generates is no change.
-        _check_staged(run)
+        command, stamps = _prepare(run)
+    except BaseException:
+        if is_fresh:
+            _give_back(run, is_fresh)
         raise
     _claim(run)
     try:
@@ -68,7 +64,7 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
     except OSError:
         # Nothing has run: the run stays staged.
         _remove_spare(run)
-        lock.release(run)
+        _give_back(run, is_fresh)
         raise
     recorder = _Recorder(run, echo)
     env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **run_env(run)}
@@ -82,7 +78,31 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
     return _end(run, ended, error, stamps)
 
 
+def _prepare(run: Run) -> tuple[OpCmd, Mapping[str, Stamp]]:
+    """Return what starts a run, and its files as they are, once all is as it was staged."""
+    _check_staged(run)
+    meta.check_schema(run)
+    # Needed when the run has ended: what cannot be read is to be known before it starts.
+    meta.read_opdef(run)
+    command = meta.read_cmd(run)
+    try:
+        return command, manifest.verify(run)
+    except RunChanged:
+        # Another may have started it meanwhile, and what it generates is no change.
+        _check_staged(run)
+        raise
+
+
+def _give_back(run: Run, is_fresh: bool) -> None:
+    """Give the claim back; a run whose staging did not wait for the disk does so now."""
+    if is_fresh:
+        fs.sync(run.run_dir, layout.run_meta_dir(run))
+    lock.release(run)
+
+
 def _check_staged(run: Run) -> None:
+    if lock.is_kept(run):
+        return
     found = status.run_status(run)
     if found == status.STAGED:
         return

@@ -40,6 +40,8 @@ TAGS = "tags"
 COMMENTS = "comments"
 
 TRASH = ".trash"
+# In a project, where its runs home lies unless it says otherwise.
+PROJECT_FOLDER = ".gage"
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _META_SUFFIX = ".meta"

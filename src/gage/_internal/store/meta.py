@@ -54,6 +54,11 @@ def write_time(run: Run, name: str, time_us: int) -> None:
     write_text(run, name, str(time_us))
 
 
+def prepare_time(run: Run, name: str, time_us: int) -> str:
+    """Write a timestamp file beside its place, for `fs.put_in_place`; return where."""
+    return fs.write_beside(layout.meta_path(run, name), b"%d\n" % time_us)
+
+
 def has_meta(run: Run, name: str) -> bool:
     """Tell whether a meta file exists."""
     return os.path.exists(layout.meta_path(run, name))

@@ -12,7 +12,7 @@ import gage
 from gage._internal.catalog.find import list_runs
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
-from gage._internal.errors import CheckFailed, GageError
+from gage._internal.errors import CheckFailed, GageError, UsageError
 from gage._internal.fs import printable
 from gage._internal.project.operations import find_operation
 from gage._internal.store import layout, manifest, meta, status
@@ -24,18 +24,26 @@ DESCRIPTION = (
     " run, check this installation, the project and its runs home."
 )
 
+_LEFTOVER = "leftover"
+
 Check = tuple[str, Callable[[], str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run")
+    parser.add_argument(
+        "--repair", action="store_true", help="clear what interrupted commands left among the runs"
+    )
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    if args.run and args.repair:
+        raise UsageError("--repair is not for one run", "gage check --repair")
+    results = [] if args.run else _leftovers(context, args.repair)
     checks = _run_checks(context.find_run(args.run)) if args.run else _checks(context)
-    results = [_result(name, check) for name, check in checks]
+    results = [*(_result(name, check) for name, check in checks), *results]
     if context.json:
         printer.print_json(results)
     else:
@@ -43,8 +51,42 @@ def run(args: argparse.Namespace, context: Context) -> int:
             printer.print_data(f"{result['result']:<7}{result['check']:<12}{result['text']}")
     failed = [result for result in results if result["result"] == "failed"]
     if failed:
-        raise CheckFailed(f"{len(failed)} of {len(results)} checks failed")
+        is_left = not args.repair and any(result["check"] == _LEFTOVER for result in failed)
+        raise CheckFailed(
+            f"{len(failed)} of {len(results)} checks failed",
+            "gage check --repair clears what was left" if is_left else None,
+        )
     return 0
+
+
+def _leftovers(context: Context, repair: bool) -> list[dict[str, str]]:
+    """Return a result for each thing that an interrupted command left; clear it, if told to."""
+    from gage._internal.catalog.leftovers import clear_leftovers, find_leftovers
+
+    try:
+        home = context.home()
+    except GageError:
+        # The check of the project tells.
+        return []
+    results = []
+    for leftover, error in clear_leftovers(home) if repair else ():
+        told = f"{leftover.what}, {error or leftover.remedy}"
+        results.append(_leftover("failed" if error else "mended", leftover.path, told))
+    failed = {result["path"] for result in results if result["result"] == "failed"}
+    for leftover in find_leftovers(home):
+        if leftover.path not in failed:
+            told = leftover.what if leftover.clear else f"{leftover.what}: {leftover.remedy}"
+            results.append(_leftover("failed", leftover.path, told))
+    return results
+
+
+def _leftover(result: str, path: str, told: str) -> dict[str, str]:
+    return {
+        "check": _LEFTOVER,
+        "result": result,
+        "text": f"{printable(path)}: {told}",
+        "path": path,
+    }
 
 
 def _result(name: str, check: Callable[[], str]) -> dict[str, str]:
