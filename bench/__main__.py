@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 
+from bench.big_staging import big_staging_rows
 from bench.listing import listing_rows
 from bench.machine import describe_machine
 from bench.measure import CannotRun, compare
@@ -62,8 +63,10 @@ def _parse_args() -> argparse.Namespace:
 def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows = [row for group in _GROUPS for row in group(place)]
     rows += listing_rows(place, args.runs)
+    cache = os.path.abspath(os.path.expanduser(args.cache))
+    rows += big_staging_rows(place, cache)
     if args.peers:
-        rows += peer_rows(place, os.path.abspath(os.path.expanduser(args.cache)))
+        rows += peer_rows(place, cache)
     return [row for row in rows if not args.rows or any(part in row.name for part in args.rows)]
 
 

@@ -1,0 +1,92 @@
+"""What it takes to stage big projects, beside what copies the same files.
+
+The commands work on a tree that is made when the first of its rows is measured. A peer that
+copies a whole directory copies no `.git`: a tree's repository is kept beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+from bench.place import Place, remove
+from bench.rows import Bar, Row
+from bench.trees import make_large, make_pruned, make_sources, make_tiny
+
+_COPYTREE = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], symlinks=True)"
+_NO_SYNC = {"GAGE_SYNC": "0"}
+_THEN_SUMS = '{copy} && cd "$2" && find . -type f -print0 | xargs -0 sha256sum >"$2.sums"'
+_EXCLUDES = "--exclude=.venv --exclude=node_modules --exclude=.git"
+
+
+def big_staging_rows(place: Place, cache: str) -> list[Row]:
+    """Return the rows of each tree."""
+    tree = functools.partial(_Tree, place)
+    sources = tree("sources", "sources", functools.partial(make_sources, place, cache))
+    tiny = tree("tiny", "50,000 tiny files", functools.partial(make_tiny, place))
+    large = tree("large", "2 GiB and 20 x 50 MB", functools.partial(make_large, place))
+    pruned = tree("pruned", "100 files beside 50,000", functools.partial(make_pruned, place))
+    return [
+        sources.row("cp -a", 'cp -a "$1" "$2"', Bar(0.8)),
+        sources.row("cp -a; sync -f", 'cp -a "$1" "$2" && sync -f "$2"', Bar(0.85), sync=True),
+        sources.row("cp -a; sha256sum", _THEN_SUMS.format(copy='cp -a "$1" "$2"')),
+        sources.row("rsync -a", 'rsync -a "$1/" "$2"'),
+        sources.row("shutil.copytree", f"'{place.python}' -c '{_COPYTREE}' \"$1\" \"$2\""),
+        sources.row(
+            "git archive, tar",
+            'mkdir "$2" && git --git-dir="$1.git" archive HEAD | tar -x -C "$2"',
+        ),
+        tiny.row("cp -a", 'cp -a "$1" "$2"', Bar(1.0)),
+        large.row("cp -a; sha256sum", _THEN_SUMS.format(copy='cp -a "$1" "$2"'), Bar(0.5)),
+        pruned.row("rsync -a --exclude", f'rsync -a {_EXCLUDES} "$1/" "$2"', Bar(0.5)),
+    ]
+
+
+class _Tree:
+    """A tree, and the rows that stage it."""
+
+    def __init__(self, place: Place, name: str, title: str, make: Callable[[], str]) -> None:
+        self._place = place
+        self._folder = place.path(name)
+        self._title = title
+        self._make = make
+
+    def row(self, peer: str, script: str, bar: Bar | None = None, sync: bool = False) -> Row:
+        """Return a row beside a shell script whose $1 is the tree and $2 the copy to make."""
+        copy, runs = self._folder + ".copy", self._folder + ".runs"
+        return Row(
+            f"gage stage, {self._title} | {peer}",
+            self._place.command(
+                [self._place.gage, "--runs", runs, "stage"],
+                self._folder,
+                {} if sync else _NO_SYNC,
+                before=functools.partial(_clear, copy, runs),
+            ),
+            self._place.command(
+                ["sh", "-c", script, "sh", self._folder, copy],
+                self._place.folder,
+                before=functools.partial(_clear, copy, runs),
+            ),
+            bar,
+            prepare=self._prepare,
+        )
+
+    def _prepare(self) -> None:
+        if os.path.lexists(self._folder):
+            return
+        self._make()
+        git_dir = os.path.join(self._folder, ".git")
+        if os.path.isdir(git_dir):
+            # A work tree knows its repository by a file: so a copy of it has no more than ours.
+            shutil.move(git_dir, self._folder + ".git")
+            with open(git_dir, "w") as file:
+                file.write(f"gitdir: {self._folder}.git\n")
+        subprocess.run(["sync"], check=True)
+
+
+def _clear(*paths: str) -> None:
+    for path in paths:
+        remove(path)
