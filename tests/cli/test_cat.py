@@ -21,3 +21,13 @@ def test_a_directory_and_a_missing_file_are_named(project):
     missing = here.gage("cat", "1", "nothing").fails(1, "system-error")
     assert "nothing: No such file or directory" in missing.err and "Errno" not in missing.err
     here.gage("cat", "1").fails(2, "usage")
+
+
+def test_json_holds_text_or_bytes(project):
+    here = project({"a.py": "open('b', 'wb').write(bytes([255, 0]))\n"})
+    here.gage("run", "a.py").succeeds()
+    text = (here.dir / "a.py").read_text()
+    told = here.gage("cat", "1", "a.py", "--json").succeeds().json
+    assert told == {"path": "a.py", "bytes": len(text), "text": text}
+    told = here.gage("cat", "1", "b", "--json").succeeds().json
+    assert told == {"path": "b", "bytes": 2, "base64": "/wA="}

@@ -1,3 +1,4 @@
+import json
 import os
 
 
@@ -77,3 +78,14 @@ def test_follows_a_run_to_its_end(project):
     out, err = following.communicate(timeout=60)
     assert (following.returncode, out, err) == (0, b"last\n", b"")
     running.communicate(timeout=60)
+
+
+def test_json_is_a_line_for_each_piece(project):
+    here = project({"a.py": "import sys\nprint('out')\nprint('err', file=sys.stderr)\n"})
+    here.gage("run", "a.py").succeeds()
+    pieces = [json.loads(line) for line in here.gage("logs", "--json").succeeds().out.splitlines()]
+    for stream, text in (("stdout", "out\n"), ("stderr", "err\n")):
+        assert "".join(p["text"] for p in pieces if p["stream"] == stream) == text
+    assert [p["time"] for p in pieces] == sorted(p["time"] for p in pieces)
+    told = here.gage("logs", "--runner", "--json").succeeds().out.splitlines()
+    assert "Writing staged" in [json.loads(line)["text"] for line in told]

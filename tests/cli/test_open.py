@@ -27,3 +27,9 @@ def test_a_command_that_is_not_there_is_named_with_the_place_of_the_run(project)
     assert "no-such-opener: command not found" in missing.err and str(here.run()) in missing.err
     here.gage("open", "--with", "an 'open quote").fails(2, "usage")
     here.gage("open", "2").fails(1, "run-not-found")
+
+
+def test_json_tells_the_path(project):
+    here = project({"a.py": "x = 1\n"})
+    here.gage("run", "a.py").succeeds()
+    assert here.gage("open", "--json").succeeds().json == {"path": str(here.run())}

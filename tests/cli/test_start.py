@@ -116,3 +116,13 @@ def test_what_follows_an_interrupted_run_is_not_started(project):
     assert process.returncode == 130
     waited, other = here.gage("list", "--json").json
     assert (waited["status"], other["status"]) == ("terminated", "staged")
+
+
+def test_several_runs_are_one_json_document(project):
+    here = project({"a.py": "print('hi')\n", "b.py": "raise SystemExit(3)\n"})
+    ids = [here.gage("stage", name).succeeds().out.strip() for name in ("a.py", "b.py")]
+    told = here.gage("start", *ids, "--json").exits(3)
+    assert [(run["id"], run["status"]) for run in told.json] == [
+        (ids[0], "completed"),
+        (ids[1], "failed"),
+    ]

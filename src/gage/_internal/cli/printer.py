@@ -37,6 +37,13 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """Print one of many values, each as JSON on a line of its own, as it comes."""
+    import json
+
+    print(json.dumps(value), flush=True)
+
+
 def print_note(text: str) -> None:
     """Print a line that is no data."""
     _print_to_stderr(f"gage: {text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
@@ -10,7 +11,7 @@ from gage._internal.cli.times import duration_text
 from gage._internal.errors import GageError
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store.names import run_name
-from gage._internal.store.record import find_record
+from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import Run
 
 
@@ -27,8 +28,12 @@ def add_quiet_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def start(run: Run, args: argparse.Namespace, context: Context) -> int:
+def start(
+    run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
+) -> int:
     """Start a staged run and see it to its end; return its exit status.
+
+    With `--json` the record of the run that has ended is given to `show`.
 
     Raises:
         RunFailed: the command exited with 0, but the run failed all the same.
@@ -37,9 +42,7 @@ def start(run: Run, args: argparse.Namespace, context: Context) -> int:
     outcome = start_run(run, echo)
     record = find_record(run)
     if context.json:
-        from gage._internal.catalog.rows import record_as_json
-
-        printer.print_json(record_as_json(record))
+        show(record)
     elif not args.quiet:
         took = duration_text(record.duration)
         printer.print_note(f"run {run_name(run.id)} {record.status} after {took}")
@@ -48,3 +51,17 @@ def start(run: Run, args: argparse.Namespace, context: Context) -> int:
     if outcome.error is not None:
         printer.print_note(outcome.error)
     return outcome.exit_code
+
+
+def print_record(record: RunRecord) -> None:
+    """Print the record of a run as JSON."""
+    from gage._internal.catalog.rows import record_as_json
+
+    printer.print_json(record_as_json(record))
+
+
+def print_records(records: Sequence[RunRecord]) -> None:
+    """Print the records of several runs as JSON."""
+    from gage._internal.catalog.rows import record_as_json
+
+    printer.print_json([record_as_json(record) for record in records])

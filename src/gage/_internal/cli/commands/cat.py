@@ -33,5 +33,18 @@ def run(args: argparse.Namespace, context: Context) -> int:
         raise UsageError(
             f"{printable(args.path)} is a directory", f"gage show --files {found.id[:8]}"
         )
-    printer.print_bytes(fs.read_bytes(path))
+    data = fs.read_bytes(path)
+    if context.json:
+        printer.print_json({"path": args.path, "bytes": len(data), **_content(data)})
+    else:
+        printer.print_bytes(data)
     return 0
+
+
+def _content(data: bytes) -> dict[str, str]:
+    import base64
+
+    try:
+        return {"text": data.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode("ascii")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 
 from gage._internal import fs
 from gage._internal.cli import printer
@@ -12,11 +13,13 @@ from gage._internal.cli.context import Context
 from gage._internal.errors import UsageError
 from gage._internal.store import layout, output, status
 from gage._internal.store.command_lines import RUN
+from gage._internal.store.output import Piece
 from gage._internal.types import Run
 
 DESCRIPTION = (
     "Print what a run printed, byte for byte: its standard output to stdout, its standard error"
-    " to stderr."
+    " to stderr. With --json a line for each piece: time in microseconds since the epoch, stream"
+    " and text."
 )
 
 _POLL = 0.1
@@ -43,38 +46,62 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     found = context.find_run(args.run)
     if args.runner:
-        printer.print_bytes(fs.read_bytes(layout.meta_path(found, layout.RUNNER_LOG)))
+        data = fs.read_bytes(layout.meta_path(found, layout.RUNNER_LOG))
+        if context.json:
+            for line in data.decode("utf-8", "surrogateescape").splitlines():
+                time_text, _, text = line.partition(" ")
+                printer.print_json_line({"time": time_text, "text": text})
+        else:
+            printer.print_bytes(data)
         return 0
     if os.sep in args.phase or (args.phase != RUN and args.phase not in output.phases(found)):
         known = ", ".join(sorted(output.phases(found))) or "none"
         raise UsageError(f"no phase {args.phase} of the run printed anything", f"known: {known}")
     wanted = output.STDERR if args.stderr else output.STDOUT if args.stdout else None
+    show = _print_as_json if context.json else _as_is()
     if args.follow:
-        _follow(found, args.phase, wanted)
+        _follow(found, args.phase, wanted, show)
     else:
-        _print_from(found, args.phase, wanted, 0, is_over=True)
+        _print_from(found, args.phase, wanted, show, 0, is_over=True)
     return 0
 
 
-def _follow(run: Run, phase: str, wanted: str | None) -> None:
+def _print_as_json(piece: Piece) -> None:
+    stream = "stderr" if piece.stream == output.STDERR else "stdout"
+    text = piece.data.decode("utf-8", "surrogateescape")
+    printer.print_json_line({"time": piece.time, "stream": stream, "text": text})
+
+
+def _as_is() -> Callable[[Piece], None]:
+    echo = printer.Echo()
+    return lambda piece: echo(piece.stream, piece.data)
+
+
+def _follow(run: Run, phase: str, wanted: str | None, show: Callable[[Piece], None]) -> None:
     printed = 0
     while True:
         active = status.run_status(run) in (*status.ACTIVE, status.STAGED, status.INITIALIZED)
-        printed = _print_from(run, phase, wanted, printed, is_over=not active)
+        printed = _print_from(run, phase, wanted, show, printed, is_over=not active)
         if not active:
             return
         time.sleep(_POLL)
 
 
-def _print_from(run: Run, phase: str, wanted: str | None, start: int, is_over: bool) -> int:
+def _print_from(
+    run: Run,
+    phase: str,
+    wanted: str | None,
+    show: Callable[[Piece], None],
+    start: int,
+    is_over: bool,
+) -> int:
     """Print what a phase printed from byte `start` on; return where it ends for now."""
-    echo = printer.Echo()
     end = start
     try:
         for piece in output.iter_pieces(run, phase, start, is_over):
             end += len(piece.data)
             if wanted in (None, piece.stream):
-                echo(piece.stream, piece.data)
+                show(piece)
     except FileNotFoundError:
         pass
     return end

@@ -39,6 +39,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     found = context.find_run(args.run)
     path = layout.run_meta_dir(found) if args.meta else found.run_dir
+    if context.json:
+        printer.print_json({"path": path})
+        return 0
     if args.path:
         printer.print_bytes(os.fsencode(path) + b"\n")
         return 0

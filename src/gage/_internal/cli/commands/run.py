@@ -6,7 +6,7 @@ import argparse
 
 from gage._internal.cli import new_run
 from gage._internal.cli.context import Context
-from gage._internal.cli.starting import add_quiet_argument, start
+from gage._internal.cli.starting import add_quiet_argument, print_record, start
 
 DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
@@ -25,4 +25,4 @@ def run(args: argparse.Namespace, context: Context) -> int:
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
     staged = new_run.new_staged_run(args, context, durable=False)
-    return start(staged, args, context)
+    return start(staged, args, context, print_record)

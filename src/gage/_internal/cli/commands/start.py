@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from gage._internal.cli.context import Context
-from gage._internal.cli.starting import add_quiet_argument, start
+from gage._internal.cli.starting import add_quiet_argument, print_record, print_records, start
+from gage._internal.store.record import RunRecord
 
 DESCRIPTION = (
     "Start staged runs, one after the other. Each is verified first: a file that was changed,"
@@ -28,9 +29,16 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     # All are found before the first is started: starting changes what numbers mean.
     runs = [context.find_run(text) for text in args.runs_to_start]
+    if len(runs) == 1:
+        return start(runs[0], args, context, print_record)
+    records: list[RunRecord] = []
     codes = []
-    for staged in runs:
-        codes.append(start(staged, args, context))
-        if codes[-1] > 128:
-            break
+    try:
+        for staged in runs:
+            codes.append(start(staged, args, context, records.append))
+            if codes[-1] > 128:
+                break
+    finally:
+        if context.json:
+            print_records(records)
     return next((code for code in codes if code), 0)
