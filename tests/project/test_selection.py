@@ -157,6 +157,22 @@ def test_git_that_refuses_is_an_error(project: Path) -> None:
         paths(project)
 
 
+def test_git_that_does_not_look_above(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(project, "init", "-q")
+    write(project, ".gitignore", content="*.log\n")
+    write(project, "sub/x.log")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project))
+    assert paths(project / "sub") == ["x.log"]
+
+
+def test_a_repository_that_is_broken_is_an_error(project: Path) -> None:
+    git(project, "init", "-q")
+    write(project, "x.py")
+    (project / ".git" / "HEAD").unlink()
+    with pytest.raises(SourceRefused, match="not a git repository"):
+        paths(project)
+
+
 def test_git_of_another_owner(project: Path) -> None:
     git(project, "init", "-q")
     write(project, "x.py")

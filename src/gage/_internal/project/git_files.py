@@ -19,7 +19,12 @@ _LOCAL_VARIABLES = (
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
 )  # fmt: skip
+_NO_REPOSITORY = "fatal: not a git repository (or any"
 _GIT = ("git", "--no-optional-locks", "-c", "core.quotePath=false")
+
+
+class _NotInRepository(SourceRefused):
+    """Git finds no repository."""
 
 
 class GitMissing(Exception):
@@ -51,10 +56,15 @@ def find_git_files(
     command = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     command += [f"--exclude={name}/" for name in unwalked]
     command += ["--", ".", *(f":(exclude,literal){path}" for path in left_out)]
-    paths = {
-        os.fsdecode(path).rstrip("/") for path in _git(directory, command).split(b"\0") if path
-    }
     is_top = os.path.lexists(os.path.join(directory, ".git"))
+    try:
+        listed = _git(directory, command)
+    except _NotInRepository:
+        # A .git above it that git does not look at: beyond a mount point or a ceiling directory.
+        if is_top:
+            raise
+        return None
+    paths = {os.fsdecode(path).rstrip("/") for path in listed.split(b"\0") if path}
     if not paths and not is_top and _is_ignored(directory):
         return None
     return paths
@@ -103,7 +113,8 @@ def _git(directory: str, args: Sequence[str], text: bytes = b"", ok: Sequence[in
         return done.stdout
     said = os.fsdecode(done.stderr).strip().splitlines() or [f"exit status {done.returncode}"]
     hint = next((line.strip() for line in said if line.startswith("\tgit config")), None)
-    raise SourceRefused(
+    refusal = _NotInRepository if said[0].startswith(_NO_REPOSITORY) else SourceRefused
+    raise refusal(
         f"git does not say which files of {printable(directory)} are source: {printable(said[0])}",
         hint or "see what git status says there",
     )
