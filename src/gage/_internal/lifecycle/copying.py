@@ -381,4 +381,10 @@ def _hash_zeros(hasher: Any, count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(marshal.dumps(_help(*map(int, sys.argv[1:3]))))
+    answer = marshal.dumps(_help(*map(int, sys.argv[1:3])))
+    try:
+        sys.stdout.buffer.write(answer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever was helped is gone. What is left in the buffer is not to be tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -19,6 +19,9 @@ from gage._internal.store.manifest import GENERATED, Entry, Manifest
 from gage._internal.types import Run
 
 DEFAULT_SUMMARY = "summary.json"
+# Microseconds. To wait for the disk is nothing after such a run, and much after a shorter one,
+# which is soon run again where a power cut takes what it left.
+_LONG = 10_000_000
 
 
 def finalize_run(
@@ -28,8 +31,8 @@ def finalize_run(
 
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
     before the run; a file whose stamp is the same is not read again. Each part is tried
-    whatever becomes of the others; the first failure is recorded. `stopped` is stamped last,
-    then the lock is given back.
+    whatever becomes of the others; the first failure is recorded. `stopped` is stamped last, after
+    a long run when all is on disk, its results too; then the lock is given back.
     """
     data = meta.read_opdef(run).data
     parts: tuple[Callable[[], None], ...] = (
@@ -49,9 +52,21 @@ def finalize_run(
     for name in (layout.RUNNER_LOG, layout.FILES_LOG, layout.PATCHED_LOG):
         if meta.has_meta(run, name):
             fs.make_read_only(layout.meta_path(run, name))
-    meta.write_time(run, layout.STOPPED, clock.now())
+    stopped = meta.prepare_time(run, layout.STOPPED, clock.now())
+    if _took_long(run):
+        try:
+            fs.sync(run.run_dir, layout.run_meta_dir(run))
+        except OSError as failure:
+            error = error or str(failure)
+            meta.write_text(run, layout.ERROR, error)
+    fs.put_in_place(stopped, layout.meta_path(run, layout.STOPPED))
     lock.release(run)
     return error
+
+
+def _took_long(run: Run) -> bool:
+    started = meta.find_time(run, layout.STARTED)
+    return started is not None and clock.now() - started >= _LONG
 
 
 def _run_finalize_hook(run: Run, data: Mapping[str, Any]) -> None:

@@ -66,16 +66,24 @@ def stage_run(
         files.freeze()
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
-        staged = meta.prepare_time(run, layout.STAGED, clock.now())
-        if durable:
-            fs.sync(run.run_dir, layout.run_meta_dir(run))
-            lock.release(run)
-        fs.put_in_place(staged, layout.meta_path(run, layout.STAGED))
+        _call_staged(run, durable)
     if durable:
         fs.sync(layout.run_meta_dir(run))
     else:
         lock.keep(run)
     lock.withdraw(run)
+
+
+def _call_staged(run: Run, durable: bool) -> None:
+    staged = meta.prepare_time(run, layout.STAGED, clock.now())
+    try:
+        if durable:
+            fs.sync(run.run_dir, layout.run_meta_dir(run))
+            lock.release(run)
+    except BaseException:
+        fs.discard(staged)
+        raise
+    fs.put_in_place(staged, layout.meta_path(run, layout.STAGED))
 
 
 def _check_initialized(run: Run) -> None:
