@@ -7,9 +7,11 @@ copies a whole directory copies no `.git`: a tree's repository is kept beside it
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 
 from bench.place import Place, remove
@@ -17,6 +19,8 @@ from bench.rows import Bar, Row
 from bench.trees import make_large, make_pruned, make_sources, make_tiny
 
 _COPYTREE = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], symlinks=True)"
+# Seconds after which a file that did not change is remembered.
+_YOUNG = 61
 _NO_SYNC = {"GAGE_SYNC": "0"}
 _THEN_SUMS = '{copy} && cd "$2" && find . -type f -print0 | xargs -0 sha256sum >"$2.sums"'
 _EXCLUDES = "--exclude=.venv --exclude=node_modules --exclude=.git"
@@ -39,8 +43,11 @@ def big_staging_rows(place: Place, cache: str) -> list[Row]:
             "git archive, tar",
             'mkdir "$2" && git --git-dir="$1.git" archive HEAD | tar -x -C "$2"',
         ),
+        sources.row("cp -a", 'cp -a "$1" "$2"', again=True),
+        sources.row("cp -al", 'cp -al "$1" "$2"', Bar(1.1), again=True, share=True),
         tiny.row("cp -a", 'cp -a "$1" "$2"', Bar(1.0)),
         large.row("cp -a; sha256sum", _THEN_SUMS.format(copy='cp -a "$1" "$2"'), Bar(0.5)),
+        large.row("cp -a", 'cp -a "$1" "$2"', again=True),
         pruned.row("rsync -a --exclude", f'rsync -a {_EXCLUDES} "$1/" "$2"', Bar(0.5)),
     ]
 
@@ -54,16 +61,34 @@ class _Tree:
         self._title = title
         self._make = make
 
-    def row(self, peer: str, script: str, bar: Bar | None = None, sync: bool = False) -> Row:
-        """Return a row beside a shell script whose $1 is the tree and $2 the copy to make."""
+    def row(
+        self,
+        peer: str,
+        script: str,
+        bar: Bar | None = None,
+        sync: bool = False,
+        again: bool = False,
+        share: bool = False,
+    ) -> Row:
+        """Return a row beside a shell script whose $1 is the tree and $2 the copy to make.
+
+        `again` measures a staging after another one, `share` one that links what did not change.
+        """
         copy, runs = self._folder + ".copy", self._folder + ".runs"
+        words = ["stage", *(["--share"] if share else [])]
+        title = f"gage {' '.join(words)}{' again' if again else ''}"
+        if again:
+            runs = self._folder + ".again"
+            before = functools.partial(_clear, copy, *([] if share else [runs + "/*"]))
+        else:
+            before = functools.partial(_clear, copy, runs)
         return Row(
-            f"gage stage, {self._title} | {peer}",
+            f"{title}, {self._title} | {peer}",
             self._place.command(
-                [self._place.gage, "--runs", runs, "stage"],
+                [self._place.gage, "--runs", runs, *words],
                 self._folder,
                 {} if sync else _NO_SYNC,
-                before=functools.partial(_clear, copy, runs),
+                before=before,
             ),
             self._place.command(
                 ["sh", "-c", script, "sh", self._folder, copy],
@@ -71,12 +96,20 @@ class _Tree:
                 before=functools.partial(_clear, copy, runs),
             ),
             bar,
-            prepare=self._prepare,
+            prepare=functools.partial(self._prepare, runs if again else None),
         )
 
-    def _prepare(self) -> None:
-        if os.path.lexists(self._folder):
-            return
+    def _prepare(self, again: str | None) -> None:
+        if not os.path.lexists(self._folder):
+            self._make_tree()
+        if again and not os.path.lexists(again):
+            # By then the files are old enough to be remembered.
+            time.sleep(_YOUNG)
+            words = [self._place.gage, "--runs", again, "stage"]
+            env = self._place.env(_NO_SYNC)
+            subprocess.run(words, cwd=self._folder, env=env, check=True, stdout=subprocess.DEVNULL)
+
+    def _make_tree(self) -> None:
         self._make()
         git_dir = os.path.join(self._folder, ".git")
         if os.path.isdir(git_dir):
@@ -87,6 +120,7 @@ class _Tree:
         subprocess.run(["sync"], check=True)
 
 
-def _clear(*paths: str) -> None:
-    for path in paths:
-        remove(path)
+def _clear(*patterns: str) -> None:
+    for pattern in patterns:
+        for path in glob.glob(pattern):
+            remove(path)

@@ -33,6 +33,7 @@ def run(
     label: str | None = None,
     tags: Sequence[str] = (),
     strict: bool = False,
+    share: bool = False,
     echo: bool = True,
 ) -> RunRecord:
     """Stage an operation or script, start it, wait for its end, and return what is known of it.
@@ -46,6 +47,8 @@ def run(
         label: a label for the run.
         tags: tags for the run.
         strict: whether it is an error if something in the run would break elsewhere.
+        share: whether to link files that did not change since the last run instead of copying them;
+            a project's Gage file can say so for all.
         echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
 
     A run that fails raises nothing: look at `status`, `exit` and `reason`.
@@ -56,7 +59,9 @@ def run(
     """
     from gage._internal import api
 
-    staged = api.stage(operation, config, project, runs_home, label, tags, strict, durable=False)
+    staged = api.stage(
+        operation, config, project, runs_home, label, tags, strict, share, durable=False
+    )
     return api.start(staged.run, echo)
 
 
@@ -69,6 +74,7 @@ def stage(
     label: str | None = None,
     tags: Sequence[str] = (),
     strict: bool = False,
+    share: bool = False,
 ) -> RunRecord:
     """Stage an operation or script, to be started later; the arguments are those of `run`.
 
@@ -77,7 +83,9 @@ def stage(
     """
     from gage._internal import api
 
-    return api.stage(operation, config, project, runs_home, label, tags, strict, durable=True)
+    return api.stage(
+        operation, config, project, runs_home, label, tags, strict, share, durable=True
+    )
 
 
 def start(

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -213,3 +214,32 @@ def test_a_malformed_rule_is_an_error_with_its_place(project):
     here = project({"gage.toml": '[a]\nexec = "true"\nsourcecode = [\n"*",\n"x sise<3"]\n'})
     told = here.gage("stage", "a").fails(1, "gage-file-invalid")
     assert 'gage.toml:5: sourcecode[1] of operation a has "sise<3"' in told.err
+
+
+def test_files_are_shared_where_that_is_asked_for(project):
+    # Of files that the test itself writes none is old enough to be remembered.
+    old = os.path.dirname(json.__file__)
+    here = project({})
+    inodes = []
+    for words in ([], ["--share"], ["--share"], []):
+        command = [
+            "-C",
+            old,
+            "--runs",
+            str(here.dir / "runs"),
+            "stage",
+            "tool.py",
+            "--json",
+            *words,
+        ]
+        staged = here.gage(*command).succeeds().json
+        inodes.append(os.stat(os.path.join(staged["run_dir"], "decoder.py")).st_ino)
+    assert inodes[0] == inodes[1] == inodes[2] != inodes[3]
+
+
+def test_the_gage_file_can_ask_for_sharing(project):
+    here = project({"train.py": "", "gage.toml": "share = 1\n[train]\nexec = 'true'\n"})
+    told = here.gage("stage").fails(1, "gage-file-invalid")
+    assert "gage.toml:1: share must be true or false" in told.err
+    here.write("gage.toml", "share = true\n[train]\nexec = 'true'\n")
+    here.gage("stage").succeeds()

@@ -57,8 +57,17 @@ def test_what_is_returned_tells_the_copy(tmp_path: Path) -> None:
     found = os.lstat(tmp_path / "b")
     assert copied is not None
     assert copied.mode == found.st_mode & 0o7777 == 0o550
-    assert (copied.inode, copied.ctime_ns) == (found.st_ino, found.st_ctime_ns)
-    assert copied.mtime_ns == found.st_mtime_ns == 1_234_567_891_234_567_891
+    times = found.st_mtime_ns, found.st_ctime_ns
+    assert copied.identity == (found.st_dev, found.st_ino, 1, *times)
+    assert found.st_mtime_ns == 1_234_567_891_234_567_891
+    origin = os.lstat(source)
+    assert copied.origin == (
+        origin.st_dev,
+        origin.st_ino,
+        1,
+        origin.st_mtime_ns,
+        origin.st_ctime_ns,
+    )
 
 
 def test_holes_stay_holes(tmp_path: Path) -> None:

@@ -373,7 +373,7 @@ def test_faults_in_yaml(project: Path) -> None:
             ),
             (
                 'gage.yaml:16: "last" must be a table, as an operation is, not a string'
-                " (the only settings are runs and $schema)"
+                " (the only settings are runs, share and $schema)"
             ),
         ]
     )
@@ -1080,4 +1080,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 2 + 12 + 5 + 3 + 5
+    assert explained == 3 + 12 + 5 + 3 + 5

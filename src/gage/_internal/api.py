@@ -35,6 +35,7 @@ def stage(
     label: str | None,
     tags: Sequence[str],
     strict: bool,
+    share: bool,
     durable: bool,
 ) -> RunRecord:
     """Create and stage a run; see `gage.stage`."""
@@ -44,7 +45,8 @@ def stage(
     found = find_operation(project, operation, cwd)
     values = check_config(found, config or {})
     run = create_run(_home(project, home), found, values, label, tags)
-    stage_run(run, project.dir, durable=durable, strict=strict)
+    share = share or project.share
+    stage_run(run, project.dir, durable=durable, strict=strict, share=share)
     return read_record(run)
 
 

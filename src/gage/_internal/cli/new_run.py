@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="make it an error if something would break elsewhere"
     )
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="link files that did not change since the last run instead of copying them",
+    )
 
 
 class Choice(NamedTuple):
@@ -66,5 +71,12 @@ def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) ->
     """
     project, operation, config = choose(args, context)
     run = create_run(context.home(project), operation, config, args.label, args.tags)
-    stage_run(run, project.dir, durable=durable, strict=args.strict, notice=printer.print_note)
+    stage_run(
+        run,
+        project.dir,
+        durable=durable,
+        strict=args.strict,
+        share=args.share or project.share,
+        notice=printer.print_note,
+    )
     return run

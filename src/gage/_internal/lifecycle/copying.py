@@ -5,6 +5,9 @@ that changes while it is copied is copied again, and given up after a few times.
 system can share blocks (FICLONE) it does, and the copy, which nobody else writes to, is what is
 hashed. Holes stay holes.
 
+A file whose digest is known is not hashed (see `Known`), and where it has a twin, a read-only copy
+in an earlier run, that is linked instead of copied.
+
 While the content is at hand it is searched for what the caller looks for (the leak scan: paths
 that lead out of the run). To read the files once more for that would take a quarter of the time
 that the copy takes; so it is a twentieth. Of a large file only the beginning is searched.
@@ -31,6 +34,8 @@ _READ_SIZE = 1 << 20
 # As much of a file is searched.
 SEARCHED_SIZE = _READ_SIZE
 _CHUNK = 4 << 20
+_KERNEL_CHUNK = 64 << 20
+_NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _TRIES = 3
 _OWNER_WRITE = 0o200
 _WRITE_BITS = 0o222
@@ -49,27 +54,49 @@ _SOURCE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _TARGET_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
+# What tells that a file is still the one that was read: device, inode, size, mtime, ctime.
+Identity = tuple[int, int, int, int, int]
+
+
+class Known(NamedTuple):
+    """What was found in a file when it was copied before, true while `identity` is the same.
+
+    `twin` is the path of a copy that may be linked, if any, and `twin_identity` what it was when
+    its content was known; where only the time of its last link tells it apart, it is read again.
+    """
+
+    identity: Identity
+    sha256: str
+    has_needle: bool
+    twin: str | None = None
+    twin_identity: Identity = (0, 0, 0, 0, 0)
+
+
 class Job(NamedTuple):
-    """A file to copy: two absolute paths, and whether the copy stays writable."""
+    """A file to copy: two absolute paths, whether the copy stays writable, and what is known."""
 
     source: str
     target: str
     is_writable: bool = False
+    known: Known | None = None
 
 
 class Copied(NamedTuple):
-    """A copy: its permission bits, size and digest, and what tells that it is still the same.
+    """A copy: its permission bits and digest, and what tells that it and its source are the same.
 
     `has_needle` tells whether one of what was looked for is in it.
     """
 
     mode: int
-    size: int
     sha256: str
-    inode: int
-    mtime_ns: int
-    ctime_ns: int
-    has_needle: bool = False
+    has_needle: bool
+    identity: Identity
+    origin: Identity
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.identity[2]
 
 
 # Tells whether something is in a file's content.
@@ -176,7 +203,8 @@ def _start_helper(
     )
     assert process.stdin
     try:
-        process.stdin.write(marshal.dumps(([tuple(job) for job in jobs], list(needles))))
+        fields = [(*job[:3], job.known and tuple(job.known)) for job in jobs]
+        process.stdin.write(marshal.dumps((fields, list(needles))))
         process.stdin.close()
     except BrokenPipeError:
         pass
@@ -198,7 +226,7 @@ def _results(process: subprocess.Popen[bytes]) -> list[_Batch]:
 
 def _help(tokens: int, parent: int) -> tuple[str, Any]:
     fields, needles = marshal.load(sys.stdin.buffer)
-    jobs = [Job(*each) for each in fields]
+    jobs = [Job(s, t, writable, known and Known(*known)) for s, t, writable, known in fields]
     try:
         done = _take_batches(jobs, needles, tokens, parent)
     except Restless as error:
@@ -210,6 +238,10 @@ def _help(tokens: int, parent: int) -> tuple[str, Any]:
 
 def _copy_file(job: Job, find: Find) -> Copied | None:
     source = job.source
+    if job.known and job.known.twin and not job.is_writable:
+        copied = _link_twin(job, job.known, job.known.twin)
+        if copied is not None:
+            return copied
     for _ in range(_TRIES):
         try:
             fd = os.open(source, _SOURCE_FLAGS)
@@ -230,13 +262,57 @@ def _copy_file(job: Job, find: Find) -> Copied | None:
     raise Restless(source)
 
 
+def _identity(found: os.stat_result) -> Identity:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _link_twin(job: Job, known: Known, twin: str) -> Copied | None:
+    """Link the twin of a file to its target; return None where that cannot be vouched for."""
+    try:
+        source = os.lstat(job.source)
+        found = os.lstat(twin)
+        mode = source.st_mode & 0o777 & ~_WRITE_BITS
+        if (
+            _identity(source) != known.identity
+            or found.st_mode != stat.S_IFREG | mode
+            or not _is_twin(found, known, twin)
+        ):
+            return None
+        os.link(twin, job.target, follow_symlinks=False)
+    except OSError:
+        # It is gone, has as many links as it can, or lies elsewhere: then there is a copy.
+        return None
+    linked = os.lstat(job.target)
+    if _identity(linked)[:4] != known.twin_identity[:4]:
+        os.unlink(job.target)
+        return None
+    return Copied(mode, known.sha256, known.has_needle, _identity(linked), known.identity)
+
+
+def _is_twin(found: os.stat_result, known: Known, twin: str) -> bool:
+    identity = _identity(found)
+    if identity == known.twin_identity:
+        return True
+    # Each link that is made or removed changes the last time; so does a write, with the others.
+    if identity[:4] != known.twin_identity[:4]:
+        return False
+    fd = os.open(twin, _SOURCE_FLAGS)
+    try:
+        read = _digest_large(fd, None, found.st_size)
+        return read == (found.st_size, known.sha256) and _identity(os.fstat(fd)) == identity
+    finally:
+        os.close(fd)
+
+
 def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied | None:
     """Copy an open file; return None if it has changed since `before`."""
+    origin = _identity(before)
+    known = job.known if job.known and job.known.identity == origin else None
     mode = before.st_mode & 0o777
     mode = mode | _OWNER_WRITE if job.is_writable else mode & ~_WRITE_BITS
     copy = os.open(job.target, _TARGET_FLAGS, 0o600)
     try:
-        size, sha256, has_needle = _copy_content(fd, copy, before, find)
+        size, sha256, has_needle = _copy_content(fd, copy, before, find, known)
         os.fchmod(copy, mode)
         os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
         made = os.fstat(copy)
@@ -244,34 +320,65 @@ def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied |
         raise OSError(error.errno, error.strerror, job.target) from None
     finally:
         os.close(copy)
-    after = os.fstat(fd)
-    if (
-        size != before.st_size
-        or after.st_size != before.st_size
-        or after.st_mtime_ns != before.st_mtime_ns
-        or after.st_ctime_ns != before.st_ctime_ns
-    ):
+    if size != before.st_size or made.st_size != size or _identity(os.fstat(fd)) != origin:
         return None
-    times = made.st_mtime_ns, made.st_ctime_ns
-    return Copied(mode, size, sha256, made.st_ino, *times, has_needle)
+    return Copied(mode, sha256, has_needle, _identity(made), origin)
 
 
-def _copy_content(fd: int, copy: int, before: os.stat_result, find: Find) -> tuple[int, str, bool]:
+def _copy_content(
+    fd: int, copy: int, before: os.stat_result, find: Find, known: Known | None
+) -> tuple[int, str, bool]:
     size = before.st_size
     if size < _READ_SIZE:
         data = os.read(fd, size + 1)
-        if len(data) == size:
-            if os.write(copy, data) != size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return size, hashlib.sha256(data).hexdigest(), bool(find(data))
-        # It is another size than it was: what was read is of no use.
-        return -1, "", False
+        if len(data) != size:
+            # It is another size than it was: what was read is of no use.
+            return -1, "", False
+        if os.write(copy, data) != size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if known:
+            return size, known.sha256, known.has_needle
+        return size, hashlib.sha256(data).hexdigest(), bool(find(data))
+    if known:
+        return _copy_known(fd, copy, before), known.sha256, known.has_needle
     has_needle = bool(find(os.pread(fd, SEARCHED_SIZE, 0)))
     if _clone(fd, copy):
         return *_digest_large(copy, None, size), has_needle
     if before.st_blocks * 512 < size:
-        return *_copy_sparse(fd, copy, size), has_needle
+        return *_copy_sparse(fd, copy, size, hashlib.sha256()), has_needle
     return *_digest_large(fd, copy, size), has_needle
+
+
+def _copy_known(fd: int, copy: int, before: os.stat_result) -> int:
+    """Copy a large file that need not be hashed; return its size."""
+    size = before.st_size
+    if _clone(fd, copy):
+        return size
+    if before.st_blocks * 512 < size:
+        return _copy_sparse(fd, copy, size, None)[0]
+    done = _copy_in_kernel(fd, copy, size)
+    while done <= size:
+        data = os.read(fd, _READ_SIZE)
+        if not data:
+            break
+        _write_all(copy, data)
+        done += len(data)
+    return done
+
+
+def _copy_in_kernel(fd: int, copy: int, size: int) -> int:
+    """Copy as much as the file systems let the kernel do by itself; return how much."""
+    done = 0
+    try:
+        while done < size:
+            count = os.copy_file_range(fd, copy, min(_KERNEL_CHUNK, size - done))
+            if not count:
+                break
+            done += count
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NOT_IN_KERNEL:
+            raise
+    return done
 
 
 def finder(needles: Sequence[bytes]) -> Find:
@@ -338,9 +445,11 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _copy_sparse(fd: int, copy: int, size: int) -> tuple[int, str]:
-    """Copy a file with holes, which are hashed as the zeros that they read as."""
-    hasher = hashlib.sha256()
+def _copy_sparse(fd: int, copy: int, size: int, hasher: Any) -> tuple[int, str]:
+    """Copy a file with holes, which are hashed as the zeros that they read as.
+
+    Without a hasher there is no digest.
+    """
     os.ftruncate(copy, size)
     done = 0
     for start, end in _data_ranges(fd, size):
@@ -352,11 +461,12 @@ def _copy_sparse(fd: int, copy: int, size: int) -> tuple[int, str]:
             data = os.read(fd, min(_CHUNK, end - done))
             if not data:
                 return done, ""
-            hasher.update(data)
+            if hasher:
+                hasher.update(data)
             _write_all(copy, data)
             done += len(data)
     _hash_zeros(hasher, size - done)
-    return size, hasher.hexdigest()
+    return size, hasher.hexdigest() if hasher else ""
 
 
 def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
@@ -374,8 +484,8 @@ def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _hash_zeros(hasher: Any, count: int) -> None:
-    zeros = bytes(min(count, _CHUNK))
-    while count > 0:
+    zeros = bytes(min(count, _CHUNK)) if hasher else b""
+    while zeros and count > 0:
         hasher.update(zeros[:count])
         count -= len(zeros)
 

@@ -8,11 +8,12 @@ Everything comes from the run's own meta files and the project.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gage._internal import clock, fs
 from gage._internal.errors import GageError, StageFailed
+from gage._internal.lifecycle.digests import Digests, digests_path
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.leaks.find import find_leaks
 from gage._internal.lifecycle.leaks.places import Places, find_places
@@ -29,6 +30,8 @@ from gage._internal.store.logs import log_action
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
 from gage._internal.types import OpDef, Run, as_patterns
 
+_HOOKED = ("sourcecode", "runtime", "dependencies")
+
 
 def stage_run(
     run: Run,
@@ -36,6 +39,7 @@ def stage_run(
     *,
     durable: bool = True,
     strict: bool = False,
+    share: bool = False,
     notice: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Stage an initialized run from a project; without one only hooks can fill it.
@@ -44,6 +48,8 @@ def stage_run(
     kept for a start in this process, so that what a power cut leaves is never called staged.
     `notice` is told, in sentences, what whoever stages should know, such as which files were left
     out. `strict` makes what would break elsewhere an error, where it is a notice otherwise.
+    `share` links files that did not change since the last run of the operation instead of copying
+    them, but where a hook may write to them.
 
     Raises:
         FileNotFoundError: the run directory or the meta directory does not exist.
@@ -53,7 +59,9 @@ def stage_run(
     _check_initialized(run)
     opdef = meta.read_opdef(run)
     places = find_places(run.run_dir, project_dir)
-    files = StagedFiles(run, matcher(as_patterns(opdef.data.get("writable"))), places.needles())
+    digests = _find_digests(run, opdef, project_dir, places.needles(), share)
+    is_writable = matcher(as_patterns(opdef.data.get("writable")))
+    files = StagedFiles(run, is_writable, places.needles(), digests)
     with _recording_failure(run):
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
@@ -67,11 +75,22 @@ def stage_run(
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
         _call_staged(run, durable)
+    digests.write()
     if durable:
         fs.sync(layout.run_meta_dir(run))
     else:
         lock.keep(run)
     lock.withdraw(run)
+
+
+def _find_digests(
+    run: Run, opdef: OpDef, project_dir: str | None, needles: Sequence[bytes], share: bool
+) -> Digests:
+    if project_dir is None:
+        return Digests()
+    path = digests_path(os.path.dirname(run.run_dir), project_dir, opdef.name)
+    has_hook = any(exec_part(opdef.data.get("exec"), f"stage-{phase}") for phase in _HOOKED)
+    return Digests(path, run.run_dir, needles, share and not has_hook)
 
 
 def _call_staged(run: Run, durable: bool) -> None:

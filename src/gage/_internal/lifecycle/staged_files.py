@@ -15,6 +15,7 @@ from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
 from gage._internal.fs import Stamp, printable
 from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files
+from gage._internal.lifecycle.digests import Digests
 from gage._internal.store import manifest
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
@@ -28,15 +29,20 @@ class StagedFiles:
     """What is known of the files of a run that is being staged.
 
     Files are read-only from the moment they are copied, but those that `is_writable` names.
-    What is copied is searched for `needles` on the way (see `suspects`).
+    What is copied is searched for `needles` on the way (see `suspects`), unless `digests` knows it.
     """
 
     def __init__(
-        self, run: Run, is_writable: Callable[[str], bool], needles: Sequence[bytes] = ()
+        self,
+        run: Run,
+        is_writable: Callable[[str], bool],
+        needles: Sequence[bytes] = (),
+        digests: Digests | None = None,
     ) -> None:
         self._run = run
         self._is_writable = is_writable
         self._needles = needles
+        self._digests = digests or Digests()
         self._entries: dict[str, Entry] = {}
         self._stamps: dict[str, Stamp] = {}
         self._foreign: set[str] = set()
@@ -93,10 +99,12 @@ class StagedFiles:
         made = {""}
         for source, path in pairs:
             self._make_parents(root, source, path, made)
-        jobs = [
-            Job(f"{root}/{source}", f"{self._run.run_dir}/{path}", self._is_writable(path))
-            for source, path in pairs
-        ]
+        jobs = []
+        for source, path in pairs:
+            full = f"{root}/{source}"
+            known = self._digests.find(full, path)
+            target = f"{self._run.run_dir}/{path}"
+            jobs.append(Job(full, target, self._is_writable(path), known))
         events = []
         for (_, path), job, copied in zip(pairs, jobs, _copy(jobs, self._needles), strict=True):
             if copied is None:
@@ -104,6 +112,7 @@ class StagedFiles:
             else:
                 entry = Entry(path, FILE, type_, copied.mode, copied.size, copied.sha256)
                 stamp = _stamp(copied)
+                self._digests.add(job.source, path, copied)
                 if copied.has_needle:
                     self._suspects.add(path)
             self._entries[path] = entry
@@ -226,8 +235,8 @@ def _gone(source: str) -> SourceRefused:
 
 
 def _stamp(copied: Copied) -> Stamp:
-    mode = stat.S_IFREG | copied.mode
-    return Stamp(copied.inode, copied.size, mode, copied.mtime_ns, copied.ctime_ns)
+    _, inode, size, mtime_ns, ctime_ns = copied.identity
+    return Stamp(inode, size, stat.S_IFREG | copied.mode, mtime_ns, ctime_ns)
 
 
 def _copy_other(job: Job, path: str, type_: str) -> tuple[Entry, Stamp]:

@@ -31,12 +31,14 @@ class GageFile(NamedTuple):
     """What a Gage file says.
 
     `path` is the absolute path of the file, `runs` where the runs home is (relative to the
-    project) where the file says so, `operations` the operations by name, in file order.
+    project) where the file says so, `operations` the operations by name, in file order,
+    `share` whether a run shares files with the one before it.
     """
 
     path: str
     runs: str | None
     operations: Mapping[str, OpDef]
+    share: bool = False
 
 
 class _Parsed(NamedTuple):
@@ -93,6 +95,7 @@ def read_gage_file(path: str) -> GageFile:
         operations={
             name: OpDef(name, value) for name, value in table.items() if isinstance(value, Mapping)
         },
+        share=table.get("share") is True,
     )
 
 

@@ -180,7 +180,11 @@ _OPERATION = Table(
     required=("exec",),
 )
 
-_SETTINGS: Mapping[str, Value] = {"runs": _NAME, "$schema": Value(text=_plain)}
+_SETTINGS: Mapping[str, Value] = {
+    "runs": _NAME,
+    "share": _FLAG,
+    "$schema": Value(text=_plain),
+}
 
 # A key in place of a resolver may be a plugin's: only one that is nearly the same is a typo.
 _NEAR = 0.6

@@ -17,13 +17,15 @@ RUNS_VARIABLE = "GAGE_RUNS"
 class Project(NamedTuple):
     """A project directory and what its Gage file says; `gage_file` is None without one.
 
-    `runs` is the project's setting of where its runs are kept, as it was written.
+    `runs` is the project's setting of where its runs are kept, as it was written; `share` that of
+    whether a run shares files with the one before it.
     """
 
     dir: str
     gage_file: str | None = None
     operations: Mapping[str, OpDef] = NOTHING
     runs: str | None = None
+    share: bool = False
 
     @property
     def name(self) -> str:
@@ -44,7 +46,7 @@ def read_project(directory: str) -> Project:
     if path is None:
         return Project(directory)
     file = read_gage_file(path)
-    return Project(directory, path, file.operations, file.runs)
+    return Project(directory, path, file.operations, file.runs, file.share)
 
 
 def find_project_dir(start: str) -> str | None:
