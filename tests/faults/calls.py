@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,8 +99,3 @@ def failing(call: Call, error: str, ever_after: bool = False) -> list[str]:
 def _injecting(call: Call, what: str, more: str) -> list[str]:
     inject = f"inject={call.name}:{what}:when={call.ordinal}{more}"
     return ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call.name}", "-e", inject]
-
-
-def is_here() -> bool:
-    """Tell whether calls can be traced here."""
-    return subprocess.run(["strace", "-V"], capture_output=True).returncode == 0
