@@ -19,6 +19,13 @@ from bench.rows import Bar, Row
 from bench.trees import make_large, make_pruned, make_sources, make_tiny
 
 _COPYTREE = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], symlinks=True)"
+_VERIFY = """
+import sys
+from gage._internal.catalog.find import list_runs
+from gage._internal.store.manifest import verify
+verify(list_runs(sys.argv[1])[0])
+"""
+_SUMS = 'find "$1" -type f -print0 | xargs -0 sha256sum >/dev/null'
 # Seconds after which a file that did not change is remembered.
 _YOUNG = 61
 _NO_SYNC = {"GAGE_SYNC": "0"}
@@ -46,8 +53,10 @@ def big_staging_rows(place: Place, cache: str) -> list[Row]:
         sources.row("cp -a", 'cp -a "$1" "$2"', again=True),
         sources.row("cp -al", 'cp -al "$1" "$2"', Bar(1.1), again=True, share=True),
         tiny.row("cp -a", 'cp -a "$1" "$2"', Bar(1.0)),
+        tiny.verify_row(Bar(0.6)),
         large.row("cp -a; sha256sum", _THEN_SUMS.format(copy='cp -a "$1" "$2"'), Bar(0.5)),
         large.row("cp -a", 'cp -a "$1" "$2"', again=True),
+        large.verify_row(Bar(0.25)),
         pruned.row("rsync -a --exclude", f'rsync -a {_EXCLUDES} "$1/" "$2"', Bar(0.5)),
     ]
 
@@ -97,6 +106,17 @@ class _Tree:
             ),
             bar,
             prepare=functools.partial(self._prepare, runs if again else None),
+        )
+
+    def verify_row(self, bar: Bar) -> Row:
+        """Return a row that verifies a staged run, beside the digests of the tree."""
+        runs = self._folder + ".again"
+        return Row(
+            f"verify, {self._title} | sha256sum",
+            self._place.command([self._place.python, "-c", _VERIFY, runs], self._folder),
+            self._place.command(["sh", "-c", _SUMS, "sh", self._folder], self._folder),
+            bar,
+            prepare=functools.partial(self._prepare, runs),
         )
 
     def _prepare(self, again: str | None) -> None:

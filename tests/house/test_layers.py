@@ -10,9 +10,9 @@ import pytest
 SRC = Path(__file__).parents[2] / "src"
 
 # From the bottom up: a layer imports itself and those before it.
-BASE = ("types", "errors", "fs", "proc", "clock")
+BASE = ("types", "errors", "fs", "proc", "clock", "cores")
 LAYERS = (
-    *((name,) for name in ("errors", "types", "clock", "proc", "fs")),
+    *((name,) for name in ("errors", "types", "clock", "proc", "fs", "cores")),
     ("store",),
     ("portable",),
     ("catalog",),

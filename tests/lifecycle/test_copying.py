@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gage._internal.lifecycle import copying
+from gage._internal import cores
 from gage._internal.lifecycle.copying import Job, copy_files
 
 
@@ -121,8 +121,8 @@ def test_a_helping_process_that_dies_is_noticed(tmp_path: Path, monkeypatch) -> 
     sources = [tmp_path / str(i) for i in range(1000)]
     for source in sources:
         source.write_text("x")
-    monkeypatch.setattr(copying.sys, "executable", "/bin/false")
-    with pytest.raises(OSError, match="a helping process died while it copied"):
+    monkeypatch.setattr(cores.sys, "executable", "/bin/false")
+    with pytest.raises(OSError, match="a helping process died at its work"):
         copy_files(jobs_of(sources, tmp_path / "to"))
 
 

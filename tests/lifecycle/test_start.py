@@ -482,3 +482,23 @@ class TestFinalize:
         assert layout.LOCK not in files_below(run.run_dir + ".meta")
         filler.unlink()
         assert start_run(run).exit_code == 0
+
+
+@pytest.mark.parametrize("count", [3, 500])
+def test_every_change_is_named_among_many_files(make_staged, project_dir: Path, count: int) -> None:
+    for i in range(count):
+        (project_dir / f"{i}.txt").write_text("as it was")
+    run = make_staged("true")
+    for name in ("0.txt", "2.txt"):
+        path = Path(run.run_dir, name)
+        path.chmod(0o644)
+        path.write_text("as it is!")
+        path.chmod(0o444)
+    Path(run.run_dir, "1.txt").chmod(0o440)
+    with pytest.raises(RunChanged) as caught:
+        start_run(run)
+    assert str(caught.value).splitlines()[1:] == [
+        "  changed: 0.txt (its content)",
+        "  changed: 1.txt (its mode is 0440, not 0444)",
+        "  changed: 2.txt (its content)",
+    ]

@@ -12,23 +12,21 @@ While the content is at hand it is searched for what the caller looks for (the l
 that lead out of the run). To read the files once more for that would take a quarter of the time
 that the copy takes; so it is a twentieth. Of a large file only the beginning is searched.
 
-Several processes copy at once where there is enough to copy: threads would wait for each other
-in a program that makes many short calls. Each takes the next batch from a pipe, so none waits
-for another. This module is also the program of the helping processes, started as a script with
-nothing but the standard library.
+Several processes copy at once where there is enough to copy (see `cores`).
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
-import marshal
 import os
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from gage._internal import cores
 
 _READ_SIZE = 1 << 20
 # As much of a file is searched.
@@ -37,17 +35,9 @@ _CHUNK = 4 << 20
 _KERNEL_CHUNK = 64 << 20
 _NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _TRIES = 3
+_RESTLESS = "restless"
 _OWNER_WRITE = 0o200
 _WRITE_BITS = 0o222
-
-# From where on another process saves more than it costs to start.
-_MANY_FILES = 400
-_MANY_BYTES = 64 << 20
-_MOST_HELPERS = 3
-_BATCH = 64
-_TOKEN = 4
-# A pipe holds 64 KiB of tokens.
-_MOST_BATCHES = 16_000
 
 _FICLONE = 0x40049409
 _SOURCE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -101,8 +91,6 @@ class Copied(NamedTuple):
 
 # Tells whether something is in a file's content.
 Find = Callable[[bytes], object]
-# Where a batch starts, and its copies.
-_Batch = tuple[int, list["Copied | None"]]
 
 
 class Restless(Exception):
@@ -121,44 +109,26 @@ def copy_files(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> list[Copie
         Restless: a file changed each time; its argument is the source.
         OSError: a file cannot be read or written; `filename` is its path.
     """
-    helpers = _helper_count(jobs)
-    if helpers == 0:
-        find = finder(needles)
-        return [_copy_file(job, find) for job in jobs]
-    batches = _batches(len(jobs))
-    tokens, feed = os.pipe()
-    os.write(feed, b"".join(n.to_bytes(_TOKEN, "little") for n in range(len(batches))))
-    os.close(feed)
-    processes: list[subprocess.Popen[bytes]] = []
+    items = [(*job[:3], job.known and tuple(job.known)) for job in jobs]
+    much = cores.is_much(len(jobs), lambda: sum(_size(job.source) for job in jobs))
+    copies = cores.do_all(copy_one, items, list(needles), much)
+    if _RESTLESS in copies:
+        raise Restless(jobs[copies.index(_RESTLESS)].source)
+    return [copied and Copied(*copied) for copied in copies]
+
+
+def copy_one(item: tuple[Any, ...], needles: Sequence[bytes]) -> tuple[Any, ...] | str | None:
+    """Copy the file of a job; return `_RESTLESS` for what changed each time.
+
+    What it is given and returns are the plain values of `Job` and `Copied`, as `cores` needs them.
+    """
+    source, target, is_writable, known = item
+    job = Job(source, target, is_writable, known and Known(*known))
     try:
-        try:
-            for _ in range(helpers):
-                processes += [_start_helper(jobs, needles, tokens)]
-            done = _take_batches(jobs, needles, tokens)
-            for process in processes:
-                done += _results(process)
-        except BaseException:
-            for process in processes:
-                process.kill()
-            raise
-        finally:
-            for process in processes:
-                process.__exit__(None, None, None)
-    finally:
-        os.close(tokens)
-    copies: list[Any] = [None] * len(jobs)
-    for start, copied in done:
-        copies[start : start + len(copied)] = copied
-    return copies
-
-
-def _helper_count(jobs: Sequence[Job]) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if not sys.executable or len(jobs) < 2 or not cores:
-        return 0
-    if len(jobs) < _MANY_FILES and sum(_size(job.source) for job in jobs) < _MANY_BYTES:
-        return 0
-    return min(cores - 1, len(jobs) - 1, _MOST_HELPERS)
+        copied = _copy_file(job, _finder(tuple(needles)))
+    except Restless:
+        return _RESTLESS
+    return copied and tuple(copied)
 
 
 def _size(path: str) -> int:
@@ -166,74 +136,6 @@ def _size(path: str) -> int:
         return os.lstat(path).st_size
     except OSError:
         return 0
-
-
-def _batches(count: int) -> range:
-    return range(0, count, max(1, min(_BATCH, count // _BATCH), count // _MOST_BATCHES))
-
-
-def _take_batches(
-    jobs: Sequence[Job], needles: Sequence[bytes], tokens: int, parent: int | None = None
-) -> list[_Batch]:
-    """Copy what the tokens tell; `parent` is the process that is helped, without which to end."""
-    batches = _batches(len(jobs))
-    find = finder(needles)
-    done: list[_Batch] = []
-    while True:
-        token = os.read(tokens, _TOKEN)
-        if not token:
-            return done
-        start = batches[int.from_bytes(token, "little")]
-        copies: list[Copied | None] = []
-        for job in jobs[start : start + batches.step]:
-            if parent is not None and os.getppid() != parent:
-                raise SystemExit(1)
-            copies.append(_copy_file(job, find))
-        done.append((start, copies))
-
-
-def _start_helper(
-    jobs: Sequence[Job], needles: Sequence[bytes], tokens: int
-) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-S", "-E", "-s", __file__, str(tokens), str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=[tokens],
-    )
-    assert process.stdin
-    try:
-        fields = [(*job[:3], job.known and tuple(job.known)) for job in jobs]
-        process.stdin.write(marshal.dumps((fields, list(needles))))
-        process.stdin.close()
-    except BrokenPipeError:
-        pass
-    return process
-
-
-def _results(process: subprocess.Popen[bytes]) -> list[_Batch]:
-    assert process.stdout
-    answer = process.stdout.read()
-    if not answer:
-        raise OSError(errno.ECHILD, "a helping process died while it copied")
-    kind, value = marshal.loads(answer)
-    if kind == "restless":
-        raise Restless(value)
-    if kind == "error":
-        raise OSError(*value)
-    return [(start, [c and Copied(*c) for c in copied]) for start, copied in value]
-
-
-def _help(tokens: int, parent: int) -> tuple[str, Any]:
-    fields, needles = marshal.load(sys.stdin.buffer)
-    jobs = [Job(s, t, writable, known and Known(*known)) for s, t, writable, known in fields]
-    try:
-        done = _take_batches(jobs, needles, tokens, parent)
-    except Restless as error:
-        return "restless", str(error)
-    except OSError as error:
-        return "error", (error.errno, error.strerror, error.filename)
-    return "done", [(start, [c and tuple(c) for c in copied]) for start, copied in done]
 
 
 def _copy_file(job: Job, find: Find) -> Copied | None:
@@ -381,7 +283,8 @@ def _copy_in_kernel(fd: int, copy: int, size: int) -> int:
     return done
 
 
-def finder(needles: Sequence[bytes]) -> Find:
+@functools.lru_cache(maxsize=1)
+def _finder(needles: tuple[bytes, ...]) -> Find:
     """Return a function that tells whether one of `needles` is in what it is given."""
     if not needles:
         return lambda data: False
@@ -488,13 +391,3 @@ def _hash_zeros(hasher: Any, count: int) -> None:
     while zeros and count > 0:
         hasher.update(zeros[:count])
         count -= len(zeros)
-
-
-if __name__ == "__main__":
-    answer = marshal.dumps(_help(*map(int, sys.argv[1:3])))
-    try:
-        sys.stdout.buffer.write(answer)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever was helped is gone. What is left in the buffer is not to be tried again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -23,9 +23,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gage._internal import fs
+from gage._internal import cores, fs
 from gage._internal.errors import RunChanged, RunDamaged
 from gage._internal.fs import Stamp
 from gage._internal.store import layout, meta
@@ -46,6 +46,8 @@ _ENDED = "# ended"
 _SUPERSEDED = "#- "
 _DASH = "./-"
 _READ_SIZE = 1 << 20
+# Bytes from which on it matters when a file is read.
+_LARGE = 4 << 20
 
 
 class Entry(NamedTuple):
@@ -238,20 +240,31 @@ def verify(run: Run) -> Mapping[str, Stamp]:
     """
     expected = read_manifest(run).present()
     found = fs.scan(run.run_dir)
+    both = _large_first([expected[path] for path in expected.keys() & found.keys()])
+    much = cores.is_much(len(both), lambda: sum(entry.size for entry in both))
+    changes = cores.do_all(find_change, [tuple(entry) for entry in both], run.run_dir, much)
     faults = [f"missing: {fs.printable(path)}" for path in sorted(expected.keys() - found.keys())]
     faults += [f"added: {fs.printable(path)}" for path in sorted(found.keys() - expected.keys())]
-    for path in sorted(expected.keys() & found.keys()):
-        change = _find_change(run, expected[path])
-        if change:
-            faults.append(f"changed: {fs.printable(path)} ({change})")
+    faults += sorted(
+        f"changed: {fs.printable(both[i].path)} ({change})"
+        for i, change in enumerate(changes)
+        if change
+    )
     if faults:
         raise RunChanged(_describe(run, faults), "stage it again")
     return found
 
 
-def _find_change(run: Run, expected: Entry) -> str | None:
+def _large_first(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries so that no core is left with a large one at the end; the small by path."""
+    return sorted(entries, key=lambda e: (-e.size if e.size >= _LARGE else 0, e.path))
+
+
+def find_change(item: tuple[Any, ...], root: str) -> str | None:
+    """Return how a file below `root` differs from the entry of which `item` has the values."""
+    expected = Entry(*item)
     try:
-        found = entry_of(run.run_dir, expected.path, expected.type)
+        found = entry_of(root, expected.path, expected.type)
     except (OSError, ValueError) as error:
         return str(error)
     if found.kind != expected.kind:
