@@ -433,6 +433,8 @@ PATCHES = [
     ("x.py", "s = r'\\d+'", {"s": "\\w"}, "s = r'\\w'"),
     ("x.py", "s = r'\\d+'", {"s": "a'\\"}, "s = 'a\\'\\\\'"),
     ("x.py", "s = r'\\d+'", {"s": "a'b"}, "s = 'a\\'b'"),
+    ("x.py", "s = rf'a{{' # c", {"s": "{b}"}, "s = '{b}' # c"),
+    ("x.py", "s = f'{1}'; n = 2", {"n": 3}, "s = f'{1}'; n = 3"),
     ("x.py", "s = 1", {"s": "a\udc80b"}, 's = "a\\udc80b"'),
     ("x.py", "s = u'a'", {"s": b"a"}, "s = b'a'"),
     ("x.py", "t = 1, 2", {"t": [3]}, "t = (3,)"),
@@ -784,17 +786,73 @@ class Written:
     pieces: list[tuple[str | None, str]]
 
 
+TEXTS = st.text(
+    st.characters(
+        codec="utf-8", exclude_categories=["C", "Zl", "Zp"], exclude_characters="'\"\\{}"
+    ),
+    max_size=6,
+)
+NUMBERS = st.sampled_from(
+    [
+        *("0x1F", "0O17", "0b1_0", "1_000", "-5", "+ 3", "00", "1_0.5e-3", ".5", "5.", "-1E+10"),
+        *("1e5_0", "2j", "1.5-2J", "-0.0", "1e999", "float('-inf')", "None", "True", "False"),
+    ]
+)
+
+
+def draw_python_literal(draw: Draw, value: object) -> str:
+    """Return a constant as someone may have written it, in any of Python's notations."""
+    kind = draw(st.sampled_from(["repr", "number", "string", "bytes", "several"]))
+    literal = repr(value)
+    if kind == "repr" and "inf" not in literal and "nan" not in literal:
+        return literal
+    if kind == "number":
+        return str(draw(NUMBERS))
+    if kind == "several":
+        a, b = (draw_python_literal(draw, value) for _ in range(2))
+        forms = [f"({a}, {b})", f"[ # é\n  {a},\n\t{b}, # x\n]", f"{{2: ({a}), 1: {b}}}"]
+        return str(draw(st.sampled_from(forms)))
+    quote = draw(st.sampled_from(["'", '"', "'''", '"""']))
+    prefixes = ["b", "Rb", "bR"] if kind == "bytes" else ["", "r", "R", "u", "f", "rF"]
+    pieces = []
+    for _ in range(draw(st.integers(1, 2))):
+        body = draw(TEXTS)
+        if kind == "bytes":
+            body = ascii(body)[1:-1].replace("\\", "/")
+        if len(quote) == 3:
+            body = f"\\\n{body}\n'"[: draw(st.sampled_from([0, -1, 99]))] + " \n"
+        else:
+            body += draw(st.sampled_from(["", "\\\n", "\\t", "\\\\"]))
+        pieces.append(draw(st.sampled_from(prefixes)) + quote + body + quote)
+    return str(draw(st.sampled_from([" ", " \\\n "])).join(pieces))
+
+
 def draw_python(draw: Draw, pairs: list[tuple[str, object]]) -> Written:
     pieces: list[tuple[str | None, str]] = []
     for key, value in pairs:
-        literal = repr(value)
-        if "inf" in literal or "nan" in literal:
-            literal = draw(st.sampled_from(["0.5", "\"a\" 'b'", "r'\\d'", "'''a\nb'''", "{2: 3}"]))
+        literal = draw_python_literal(draw, value)
+        is_bare = draw(st.booleans())
+        if is_bare:
+            # A tuple without parentheses, which goes to the end of the statement.
+            literal += draw(st.sampled_from([",", ", 2"]))
         equals = draw(st.sampled_from(["=", " = ", ": int=", " = \\\n  ", "\t=\t"]))
-        start, end = draw(st.sampled_from([("", ""), ("(", ")"), ("(  # é\n", "\n)"), ("", ";")]))
-        pieces += [(None, key + equals + start), (key, literal)]
-        between = draw(st.sampled_from(["", "print('é')\n", "def f():\n x = 1\n", "\f\n"]))
-        pieces += [(None, f"{end}  #{draw(COMMENTS)}\n{between}")]
+        around = [("", ""), ("", ";"), ("(", ")"), ("(  # é\n", "\n)")]
+        start, end = draw(st.sampled_from(around[: 2 if is_bare else 4]))
+        name = key
+        if not start and not is_bare:
+            form = draw(st.sampled_from(["name", "attribute", "dict"]))
+            if form == "attribute":
+                key = name = f"args . {key}"
+                name = name.replace(" ", "")
+            elif form == "dict":
+                before, behind = draw(
+                    st.sampled_from([("{", "}"), ('{\n "x": [],  # é\n', ",\n}")])
+                )
+                start, end = f"{before}'k': ", behind + end
+                name = f"{key}.k"
+        pieces += [(None, key + equals + start), (name, literal)]
+        neighbours = ["", "print('é')\n", "def f():\n x = 1\n", "\f\n", "_f = f'{1}é{2!r:>{3}}'\n"]
+        pieces += [(None, f"{end}  #{draw(COMMENTS)}\n{draw(st.sampled_from(neighbours))}")]
     return Written("x.py", pieces)
 
 
@@ -876,45 +934,68 @@ def draw_ini(draw: Draw, pairs: list[tuple[str, object]]) -> Written:
     return Written("c.ini", pieces)
 
 
+# How a file may be encoded: the mark at its start and the codec, or what Python calls for.
+MARKED = [("", "utf-8"), ("\ufeff", "utf-8"), ("\ufeff", "utf-16-le"), ("\ufeff", "utf-16-be")]
+COOKIES = ["# -*- coding: latin-1 -*-\n", "#!python\n# vim:fileencoding=cp1252\n"]
+PYTHON = [*MARKED[:2], (COOKIES[0], "latin-1"), (COOKIES[1], "cp1252")]
+
+
+def test_encodings_and_line_endings_that_are_drawn_are_understood() -> None:
+    for mark, codec in MARKED:
+        for path, text in (("c.json", '{"a": 1}'), ("c.yaml", "a: 1"), ("c.toml", "a = 1")):
+            assert values(path, (mark + text).encode(codec)) == {"a": 1}
+    for mark, codec in PYTHON:
+        for newline in ("\n", "\r\n", "\r"):
+            text = f"{mark}a = 'é'\n".replace("\n", newline)
+            assert values("x.py", text.encode(codec)) == {"a": "é"}
+
+
 @pytest.mark.parametrize(
-    ("draw_file", "wanted"),
+    ("draw_file", "wanted", "newlines", "encodings"),
     [
-        (draw_python, VALUES),
-        (draw_notebook, VALUES),
-        (draw_json, FINITE),
-        (draw_yaml, VALUES),
-        (draw_toml, VALUES),
-        (draw_ini, VALUES),
+        (draw_python, VALUES, ["\n", "\r\n", "\r"], PYTHON),
+        (draw_notebook, VALUES, ["\n", "\r\n", "\r"], MARKED),
+        (draw_json, FINITE, ["\n", "\r\n", "\r"], MARKED),
+        (draw_yaml, VALUES, ["\n", "\r\n", "\r"], MARKED),
+        (draw_toml, VALUES, ["\n", "\r\n"], MARKED),
+        (draw_ini, VALUES, ["\n", "\r\n", "\r"], MARKED),
     ],
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_only_the_changed_value_differs(
     draw_file: Callable[[Draw, list[tuple[str, object]]], Written],
     wanted: st.SearchStrategy[object],
+    newlines: list[str],
+    encodings: list[tuple[str, str]],
     data: st.DataObject,
 ) -> None:
     keys = data.draw(st.lists(KEYS, min_size=1, max_size=4, unique_by=str.lower))
     written = draw_file(data.draw, [(key, data.draw(wanted)) for key in keys])
-    newline = data.draw(st.sampled_from(["\n", "\r\n"]))
-    pieces = [(name, text.replace("\n", newline)) for name, text in written.pieces]
+    mark, codec = data.draw(st.sampled_from(encodings))
+    pieces: list[tuple[str | None, bytes]] = []
+    for name, text in [(None, mark), *written.pieces]:
+        # Each piece has line endings of its own: files with several are not rare.
+        text = text.replace("\n", data.draw(st.sampled_from(newlines)))
+        # What an encoding lacks is not written in it.
+        pieces.append((name, text.encode(codec, "replace")))
     names = [name for name, _ in pieces if name is not None]
-    before = "".join(text for _, text in pieces)
+    before = b"".join(text for _, text in pieces)
 
     originals = values(written.path, before)
     assert set(names) <= set(originals)
     name = data.draw(st.sampled_from(names))
     value = data.draw(wanted)
     try:
-        after = patch_config(written.path, before.encode(), {name: value}).decode()
+        after = patch_config(written.path, before, {name: value})
     except BadConfigValue:
         # The one format that has texts it cannot hold.
         assert written.path == "c.ini"
         return
 
     index = [piece[0] for piece in pieces].index(name)
-    head = "".join(text for _, text in pieces[:index])
-    tail = "".join(text for _, text in pieces[index + 1 :])
+    head = b"".join(text for _, text in pieces[:index])
+    tail = b"".join(text for _, text in pieces[index + 1 :])
     assert after.startswith(head)
     assert after.endswith(tail)
     assert len(after) >= len(head) + len(tail)
@@ -926,6 +1007,8 @@ def test_only_the_changed_value_differs(
         assert new == str(value)
     elif isinstance(old, float) and type(value) is int:
         assert new == value
+    elif isinstance(old, tuple) and isinstance(value, list):
+        assert repr(new) == repr(tuple(value))
     else:
         assert repr(new) == repr(value)
 

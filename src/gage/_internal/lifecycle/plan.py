@@ -15,9 +15,8 @@ from gage._internal import fs
 from gage._internal.catalog.find import find_newest_staged
 from gage._internal.errors import DependencyError
 from gage._internal.lifecycle.finalize import summary_file
-from gage._internal.lifecycle.stage_config import patched, unified_diff
+from gage._internal.lifecycle.stage_config import patched, patched_files, unified_diff
 from gage._internal.lifecycle.stage_dependencies import check_is_free, resolve_dependencies
-from gage._internal.project.config_sources import config_sources
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.project.selection import Verdict, select_source
 from gage._internal.project.source_rules import parse_rules
@@ -158,13 +157,11 @@ def _patches(
     operation: Operation, config: Mapping[str, Any], project_dir: str
 ) -> dict[str, tuple[bytes, bytes]]:
     found = {}
-    for source in config_sources(operation.opdef.data.get("config")):
-        path = os.path.normpath(source.path)
-        if not source.is_args:
-            before = fs.read_bytes(os.path.join(project_dir, path))
-            after, names = patched(source, before, config)
-            if names:
-                found[path] = after, unified_diff(path, before, after)
+    for path, sources in patched_files(operation.opdef).items():
+        before = fs.read_bytes(os.path.join(project_dir, path))
+        after, names = patched(path, sources, before, config)
+        if names:
+            found[path] = after, unified_diff(path, before, after)
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gage._internal import fs
@@ -27,6 +27,7 @@ from gage._internal.types import OpDef, Run
 
 # A carriage return ends no line for patch(1).
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+_ODD_CHARACTER = re.compile(rb'[\x00-\x1f\x7f"\\]')
 
 
 def stage_config(run: Run, opdef: OpDef, files: StagedFiles) -> None:
@@ -39,20 +40,37 @@ def stage_config(run: Run, opdef: OpDef, files: StagedFiles) -> None:
     config = meta.read_config(run)
     if not config:
         return
+    for path, sources in patched_files(opdef).items():
+        _patch(run, path, sources, config, files)
+
+
+def patched_files(opdef: OpDef) -> dict[str, list[ConfigSource]]:
+    """Return the files that an operation's config is applied to, each with its sources.
+
+    A file is patched once, whatever number of sources it is: the second of two diffs of a file
+    would not be of what was staged.
+    """
+    found: dict[str, list[ConfigSource]] = {}
     for source in config_sources(opdef.data.get("config")):
         if not source.is_args:
-            _patch(run, source, config, files)
+            found.setdefault(os.path.normpath(source.path), []).append(source)
+    return found
 
 
-def _patch(run: Run, source: ConfigSource, config: Mapping[str, Any], files: StagedFiles) -> None:
-    path = os.path.normpath(source.path)
+def _patch(
+    run: Run,
+    path: str,
+    sources: Sequence[ConfigSource],
+    config: Mapping[str, Any],
+    files: StagedFiles,
+) -> None:
     if files.get(path) is None:
         raise ConfigFileError(
             f"config file {fs.printable(path)} is not among the staged files",
             "include it with sourcecode",
         )
     before = read_source_file(run.run_dir, path)
-    after, names = patched(source, before, config)
+    after, names = patched(path, sources, before, config)
     if not names:
         return
     files.write(path, after)
@@ -62,7 +80,7 @@ def _patch(run: Run, source: ConfigSource, config: Mapping[str, Any], files: Sta
 
 
 def patched(
-    source: ConfigSource, before: bytes, config: Mapping[str, Any]
+    path: str, sources: Sequence[ConfigSource], before: bytes, config: Mapping[str, Any]
 ) -> tuple[bytes, list[str]]:
     """Return a config file's content with the values of a config, and the names that it changes.
 
@@ -70,12 +88,11 @@ def patched(
         ConfigFileError: the file cannot be parsed.
         UnknownConfig, BadConfigValue: a value cannot be applied.
     """
-    path = os.path.normpath(source.path)
     changes = {
         name: _like(config[name], found.value)
         for name, found in read_config(path, before).items()
         if name in config
-        and is_chosen(name, source.keys)
+        and any(is_chosen(name, source.keys) for source in sources)
         and not _is_same(found.value, config[name])
     }
     return (patch_config(path, before, changes) if changes else before), list(changes)
@@ -98,15 +115,24 @@ def unified_diff(path: str, before: bytes, after: bytes) -> bytes:
     """Return the difference of two contents of a file, as `patch` takes it."""
     import difflib
 
-    name = os.fsencode(path)
     lines = difflib.diff_bytes(
         difflib.unified_diff,
         _LINE.findall(before),
         _LINE.findall(after),
-        b"a/" + name,
-        b"b/" + name,
+        _diff_name(b"a/" + os.fsencode(path)),
+        _diff_name(b"b/" + os.fsencode(path)),
     )
     return b"".join(
         line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
         for line in lines
     )
+
+
+def _diff_name(name: bytes) -> bytes:
+    """Return a file name as patch(1) and git read it: quoted as in C where it has odd characters.
+
+    A blank needs no quotes, but a tab that ends the name.
+    """
+    if _ODD_CHARACTER.search(name):
+        return b'"' + _ODD_CHARACTER.sub(lambda odd: b"\\%03o" % odd[0][0], name) + b'"'
+    return name + b"\t" if b" " in name else name

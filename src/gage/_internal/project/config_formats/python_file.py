@@ -291,6 +291,9 @@ def _variable_in(
 def _value(node: ast.expr | None) -> Any:
     if isinstance(node, ast.Constant) and node.value is not ...:
         return node.value
+    if isinstance(node, ast.JoinedStr):
+        # An f-string in which nothing is computed.
+        return "".join(map(_value, node.values))
     if isinstance(node, ast.Tuple):
         return tuple(map(_value, node.elts))
     if isinstance(node, ast.List):
