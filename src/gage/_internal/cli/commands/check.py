@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     if args.run and args.repair:
         raise UsageError("--repair is not for one run", "gage check --repair")
-    results = [] if args.run else _leftovers(context, args.repair)
+    results, hint = ([], None) if args.run else _leftovers(context, args.repair)
     checks = _run_checks(context.find_run(args.run)) if args.run else _checks(context)
     results = [*(_result(name, check) for name, check in checks), *results]
     if context.json:
@@ -51,33 +51,34 @@ def run(args: argparse.Namespace, context: Context) -> int:
             printer.print_data(f"{result['result']:<7}{result['check']:<12}{result['text']}")
     failed = [result for result in results if result["result"] == "failed"]
     if failed:
-        is_left = not args.repair and any(result["check"] == _LEFTOVER for result in failed)
-        raise CheckFailed(
-            f"{len(failed)} of {len(results)} checks failed",
-            "gage check --repair clears what was left" if is_left else None,
-        )
+        raise CheckFailed(f"{len(failed)} of {len(results)} checks failed", hint)
     return 0
 
 
-def _leftovers(context: Context, repair: bool) -> list[dict[str, str]]:
-    """Return a result for each thing that an interrupted command left; clear it, if told to."""
+def _leftovers(context: Context, repair: bool) -> tuple[list[dict[str, str]], str | None]:
+    """Return a result for each thing that an interrupted command left, and what would clear it.
+
+    Clears it, if told to.
+    """
     from gage._internal.catalog.leftovers import clear_leftovers, find_leftovers
 
     try:
         home = context.home()
     except GageError:
         # The check of the project tells.
-        return []
+        return [], None
     results = []
     for leftover, error in clear_leftovers(home) if repair else ():
         told = f"{leftover.what}, {error or leftover.remedy}"
         results.append(_leftover("failed" if error else "mended", leftover.path, told))
     failed = {result["path"] for result in results if result["result"] == "failed"}
-    for leftover in find_leftovers(home):
+    left = find_leftovers(home)
+    for leftover in left:
         if leftover.path not in failed:
             told = leftover.what if leftover.clear else f"{leftover.what}: {leftover.remedy}"
             results.append(_leftover("failed", leftover.path, told))
-    return results
+    can_be_cleared = not repair and any(leftover.clear for leftover in left)
+    return results, "gage check --repair clears what was left" if can_be_cleared else None
 
 
 def _leftover(result: str, path: str, told: str) -> dict[str, str]:
