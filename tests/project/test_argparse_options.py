@@ -54,6 +54,7 @@ def test_everything_about_an_option() -> None:
             nargs=None,
             required=True,
             help="The rate",
+            path="train.py",
             line=4,
         ),
         "files": Option(
@@ -66,6 +67,7 @@ def test_everything_about_an_option() -> None:
             nargs="+",
             required=True,
             help=None,
+            path="train.py",
             line=6,
         ),
     }
@@ -323,7 +325,7 @@ def parse(args: list[str]) -> argparse.Namespace:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"lr": "x", "n": 1.5}, r"argument n \(line 4\) is of type int, it cannot be 1.5"),
+        ({"lr": "x", "n": 1.5}, r"^n \(train.py:4\) is of type int, it cannot be 1.5"),
         ({"n": True}, "is of type int, it cannot be True"),
         ({"lr": None}, "cannot be None"),
         ({"lr": [1]}, r"cannot be \[1\]"),
@@ -347,7 +349,7 @@ def test_values_that_no_args_set(values: Mapping[str, Any], message: str) -> Non
 def test_a_switch_that_is_on_either_way() -> None:
     found = arguments('"--x", action="store_true", default=True')
     assert option_args(found, {"x": True}) == ["--x"]
-    with pytest.raises(BadConfigValue, match=r"argument x .* is True with and without --x"):
+    with pytest.raises(BadConfigValue, match=r"^x .* is True with and without --x"):
         option_args(found, {"x": False})
 
 

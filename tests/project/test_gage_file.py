@@ -639,6 +639,11 @@ def test_other_file_names_are_refused(project: Path) -> None:
         ("gage.toml", "a = 1\n\na = 2\n", "3: not valid TOML: a key is given twice"),
         ("gage.toml", "[a]\n[b]\n[a]\n", "3: not valid TOML: the table 'a' is given twice"),
         ("gage.toml", "a = {b = 1}\na.c = 2\n", "2: not valid TOML: the table 'a' is"),
+        ("gage.toml", "\na = {\nb = 1}\n", "2: not valid TOML: a table in braces must end in the"),
+        ("gage.toml", "a = {b = 1, # c\r\nc = 1}", "1: not valid TOML: a table in braces must end"),
+        ("gage.toml", "a = [{b = 1\nc = 1}]", "1: not valid TOML: a table in braces must end in"),
+        ("gage.toml", "a = {b = 1 c = 1}", "1: not valid TOML: unclosed inline table"),
+        ("gage.toml", "[\na = {}", "1: not valid TOML: invalid initial character"),
         ("gage.toml", "a=" + "[" * 50_000, "1: cannot be read as TOML: nested too deeply"),
         ("gage.toml", "a=" + "1" * 5_000, "1: cannot be read as TOML: Exceeds the limit"),
         ("pyproject.toml", "[tool.gage]\n]", "2: not valid TOML: "),
@@ -661,7 +666,7 @@ def test_other_file_names_are_refused(project: Path) -> None:
         ("gage.yaml", b"\xff\xfea\0", "1: not UTF-8: byte 0xff (invalid start byte)"),
         ("gage.json", b'{"a":\n\n"\xe9t"', "3: not UTF-8: byte 0xe9 (invalid continuation byte)"),
     ],
-    ids=range(26),
+    ids=range(31),
 )
 def test_syntax(project: Path, name: str, text: str | bytes, expected: str) -> None:
     told = message(name, text)
@@ -868,6 +873,20 @@ VALID: list[dict[str, Any]] = [
     {"a": {"exec": "a", "config": {"file": "a..b/.../c", "keys": "lr"}}},
     {"a": {"exec": "a", "config": ["a.py", {"args": "b.py", "keys": ["x", "y"]}]}},
     {"a": {"exec": "a", "config": []}},
+    {
+        "a": {
+            "exec": "a {args}",
+            "config": [
+                {"args": {"x": 1, "y": [None, {}], "z": {"k": "v"}}, "style": "name=value"},
+                {"env": {"A": "", "B": 1, "C": False, "D": [1.5, "a", True]}, "strip-prefix": "A_"},
+                {"file": "a.py", "keys": ["-*", "x"], "prefix": "a.", "rename": {"x.y": "z"}},
+                {"args": "b.py", "keys": "-x", "rename": {}},
+            ],
+        }
+    },
+    {"a": {"exec": ["bash", "-c", "cd b && a {args}"], "config": {"args": {}}}},
+    {"a": {"exec": {"run": "a >b 2>&1"}, "config": {"args": "b.py"}}},
+    {"a": {"exec": "a '{args}'"}},
     {"a": {"exec": "a", "depends": {"project-files": "data"}}},
     {"a": {"exec": "a", "depends": []}},
     {
@@ -929,6 +948,30 @@ INVALID: list[Any] = [
     _op(config={"keys": "b"}),
     _op(config=[["a"]]),
     _op(config=["a", {"args": "../a"}]),
+    _op(config={"args": {"-x": 1}}),
+    _op(config={"args": {"x=y": 1}}),
+    _op(config={"args": {"": 1}}),
+    _op(config={"args": ["x"]}),
+    _op(config={"args": {}, "style": "name:value"}),
+    _op(config={"args": {}, "style": 1}),
+    _op(config={"args": "a.py", "style": "name=value"}),
+    _op(config={"file": "a.py", "style": "name=value"}),
+    _op(config={"env": "A"}),
+    _op(config={"env": {"A=B": 1}}),
+    _op(config={"env": {"A": None}}),
+    _op(config={"env": {"A": {"B": 1}}}),
+    _op(config={"env": {"A": [[1]]}}),
+    _op(config={"env": {"A": 1}, "prefix": "B_"}),
+    _op(config={"file": "a", "keys": ["-"]}),
+    _op(config={"file": "a", "keys": ""}),
+    _op(config={"file": "a", "prefix": "-"}),
+    _op(config={"file": "a", "prefix": ""}),
+    _op(config={"file": "a", "prefix": 1}),
+    _op(config={"file": "a", "strip-prefix": ""}),
+    _op(config={"file": "a", "rename": "b"}),
+    _op(config={"file": "a", "rename": {"b": {"c": "d"}}}),
+    _op(config={"file": "a", "rename": {"b": "c=d"}}),
+    _op(config={"file": "a", "rename": {"": "c"}}),
     _op(depends="a"),
     _op(depends={}),
     _op(depends={"select": "a", "optional": True}),
@@ -946,8 +989,6 @@ INVALID: list[Any] = [
     _op(env={"A": None}),
     _op(env={"A": ["b"]}),
     _op(env=["A=b"]),
-    _op(writable=["a", ""]),
-    _op(writable="a\n/../b"),
     _op(writable=False),
     _op(summary=".."),
     _op(summary="a/..\0"),
@@ -967,6 +1008,15 @@ INVALID_TO_THE_CHECKER_ONLY: list[Any] = [
     _op(depends={"http": 1, "ftp": 2}),
     _op(depends={"http": json.loads("[" * 150 + "]" * 150)}),
     _op(description="\ud800"),
+    _op(writable=["a", ""]),
+    _op(writable="a\n/../b"),
+    _op(exec="a {args}"),
+    _op(exec=["a", "{args}"], config={"file": "a"}),
+    _op(exec={"run": "a | b"}, config={"args": {}}),
+    _op(exec="a '{args}'", config={"args": {}}),
+    _op(exec=["a", "b={args}"], config={"args": {}}),
+    _op(exec="{args}", config=[{"args": "a.py"}]),
+    _op(env={"A": 1}, config=["a.py", {"env": {"A": 1}}]),
 ]
 
 
@@ -1001,6 +1051,9 @@ def _only_the_checker_finds(fault: Fault) -> bool:
         or "nested too deeply" in fault.text
         or (in_dependency and "did you mean" in fault.text)
         or (in_dependency and "must have only one of" in fault.text)
+        or not {"sourcecode", "select", "writable"}.isdisjoint(fault.path)
+        or '"{args}"' in fault.text
+        or 'is in "env" of the operation too' in fault.text
     )
 
 
@@ -1010,6 +1063,7 @@ _json_values = st.recursive(
     | st.integers(-2, 2)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.sampled_from(["", "a", "/a", "../a", "a/..", "a\0", "a\n", "\n..", "..\n", "(a)", " "])
+    | st.sampled_from(["-", "- ", "-a", "--", "a=b", "=", "name=value", "a {args}"])
     | st.text(st.characters(codec="utf-8"), max_size=4),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -1024,6 +1078,11 @@ _some_keys = st.sampled_from(
         "run",
         "file",
         "keys",
+        "style",
+        "prefix",
+        "strip-prefix",
+        "rename",
+        "-x",
         "depends",
         "project-files",
         "run-files",
@@ -1080,4 +1139,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 12 + 5 + 3 + 5
+    assert explained == 3 + 12 + 5 + 8 + 5

@@ -157,7 +157,7 @@ def _patches(
     operation: Operation, config: Mapping[str, Any], project_dir: str
 ) -> dict[str, tuple[bytes, bytes]]:
     found = {}
-    for path, sources in patched_files(operation.opdef).items():
+    for path, sources in patched_files(operation.opdef, project_dir).items():
         before = fs.read_bytes(os.path.join(project_dir, path))
         after, names = patched(path, sources, before, config)
         if names:

@@ -1,6 +1,6 @@
 """Apply config: patch the staged files to hold the values that are recorded for the run.
 
-Arguments are part of the command already; what is left are values in files.
+What is passed as arguments or environment variables was recorded with the command already.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from gage._internal.errors import ConfigFileError
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.config_formats import patch_config, read_config
 from gage._internal.project.config_sources import (
+    FILE,
     ConfigSource,
     as_json,
+    config_names,
     config_sources,
-    is_chosen,
     read_source_file,
 )
 from gage._internal.store import layout, meta
@@ -40,20 +41,20 @@ def stage_config(run: Run, opdef: OpDef, files: StagedFiles) -> None:
     config = meta.read_config(run)
     if not config:
         return
-    for path, sources in patched_files(opdef).items():
+    for path, sources in patched_files(opdef, run.run_dir).items():
         _patch(run, path, sources, config, files)
 
 
-def patched_files(opdef: OpDef) -> dict[str, list[ConfigSource]]:
-    """Return the files that an operation's config is applied to, each with its sources.
+def patched_files(opdef: OpDef, root: str) -> dict[str, list[ConfigSource]]:
+    """Return the files below `root` that config is applied to, each with its sources.
 
     A file is patched once, whatever number of sources it is: the second of two diffs of a file
     would not be of what was staged.
     """
     found: dict[str, list[ConfigSource]] = {}
-    for source in config_sources(opdef.data.get("config")):
-        if not source.is_args:
-            found.setdefault(os.path.normpath(source.path), []).append(source)
+    for source in config_sources(opdef, root):
+        if source.kind == FILE:
+            found.setdefault(source.path, []).append(source)
     return found
 
 
@@ -88,14 +89,16 @@ def patched(
         ConfigFileError: the file cannot be parsed.
         UnknownConfig, BadConfigValue: a value cannot be applied.
     """
-    changes = {
-        name: _like(config[name], found.value)
-        for name, found in read_config(path, before).items()
-        if name in config
-        and any(is_chosen(name, source.keys) for source in sources)
-        and not _is_same(found.value, config[name])
-    }
-    return (patch_config(path, before, changes) if changes else before), list(changes)
+    values = read_config(path, before)
+    changes: dict[str, Any] = {}
+    changed = []
+    for source in sources:
+        for name, config_name in config_names(source, values).items():
+            found = values[name].value
+            if config_name in config and not _is_same(found, config[config_name]):
+                changes[name] = _like(config[config_name], found)
+                changed.append(config_name)
+    return (patch_config(path, before, changes) if changes else before), changed
 
 
 def _is_same(found: Any, wanted: Any) -> bool:

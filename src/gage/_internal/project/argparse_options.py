@@ -7,10 +7,8 @@ parser, so that the usual ways of building one are understood; what is computed 
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from gage._internal import fs
@@ -24,6 +22,7 @@ from gage._internal.project.config_formats.python_file import (
     read_assignments,
     sole_constants,
 )
+from gage._internal.project.near_names import near_hint
 from gage._internal.project.values import parse_value
 
 _PARSER = "parser"
@@ -47,6 +46,7 @@ class Option(NamedTuple):
 
     `flags` is empty for a positional argument. `default`, `choices` and `const` are None where
     they are not constant; `type` and `action` are names, dotted where the script has them so.
+    `path` and `line` tell where the script adds it.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Option(NamedTuple):
     nargs: int | str | None
     required: bool
     help: str | None
+    path: str
     line: int
     const: Any = None
 
@@ -78,7 +79,7 @@ def read_options(path: str, data: bytes) -> dict[str, Option]:
     except SyntaxError as error:
         place = f"{fs.printable(path)}:{error.lineno or 1}"
         raise ConfigFileError(f"{place}: {error.msg}") from None
-    reader = _Reader(module, source.text)
+    reader = _Reader(path, module, source.text)
     try:
         reader.block(module.body, reader.names)
     except RecursionError:
@@ -86,7 +87,7 @@ def read_options(path: str, data: bytes) -> dict[str, Option]:
     return reader.options
 
 
-def parse_option(option: Option, text: str, where: str) -> Any:
+def parse_option(option: Option, text: str, where: object) -> Any:
     """Return the value that a text gives an option, by its default or else its type.
 
     Raises:
@@ -107,9 +108,8 @@ def option_args(options: Mapping[str, Option], values: Mapping[str, Any]) -> lis
     """
     for name in values:
         if name not in options:
-            near = difflib.get_close_matches(name, options, 1)
-            hint = f"did you mean {fs.printable(near[0])}?" if near else None
-            raise UnknownConfig(f"the script has no argument {fs.printable(name)}", hint)
+            what = f"the script has no argument {fs.printable(name)}"
+            raise UnknownConfig(what, near_hint(name, list(options)))
     args: list[str] = []
     is_open = False
     for name, value in values.items():
@@ -216,6 +216,8 @@ def _texts(option: Option, value: Any) -> list[str]:
 def _without_exponent(value: Any) -> Any:
     """Return a small negative number as -0.00001, since argparse takes -1e-05 for a flag."""
     if isinstance(value, float) and value < 0 and "e" in repr(value):
+        from decimal import Decimal
+
         return format(Decimal(repr(value)), "f")
     return value
 
@@ -236,7 +238,8 @@ def _text(option: Option, value: Any) -> str:
 
 
 def _refusal(option: Option, what: str) -> BadConfigValue:
-    return BadConfigValue(f"argument {fs.printable(option.name)} (line {option.line}) {what}")
+    place = f"{fs.printable(option.path)}:{option.line}"
+    return BadConfigValue(f"{fs.printable(option.name)} ({place}) {what}")
 
 
 class _Reader:
@@ -246,7 +249,8 @@ class _Reader:
     `add_subparsers` returns, or a subcommand's parser.
     """
 
-    def __init__(self, module: ast.Module, text: str) -> None:
+    def __init__(self, path: str, module: ast.Module, text: str) -> None:
+        self.path = path
         self.options: dict[str, Option] = {}
         self.names: _Scope = {}
         self.constants = {
@@ -381,6 +385,7 @@ class _Reader:
             required=self.constant(given.get("required")) is True
             or (not flags and nargs not in ("?", "*")),
             help=text if isinstance(text, str) else None,
+            path=self.path,
             line=node.lineno,
             const=self.constant(given.get("const")),
         )

@@ -26,6 +26,9 @@ GAGE_FILE_NAMES = ("gage.toml", "gage.yaml", "gage.yml", "gage.json", "pyproject
 
 _PYPROJECT = "pyproject.toml"
 
+# What the parser of TOML says where a line ends within braces.
+_IN_BRACES = ("Invalid initial character for a key part", "Unclosed inline table")
+
 
 class GageFile(NamedTuple):
     """What a Gage file says.
@@ -179,11 +182,16 @@ def _parse_toml(text: str) -> _Parsed:
 def _toml_fault(text: str, message: str) -> _SyntaxFaultError:
     import re
 
-    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message, re.S)
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.S)
     if match is None:
         return _SyntaxFaultError(1, f"not valid TOML: {message}")
     line = int(match[2]) if match[2] else text.rstrip("\n").count("\n") + 1
     reason = match[1]
+    if reason in _IN_BRACES and match[3]:
+        written = text.split("\n")[line - 1]
+        before, after = written[: int(match[3]) - 1], written[int(match[3]) - 1 :].strip()
+        if "{" in before and after[:1] in ("", "#"):
+            reason = "a table in braces must end in the line in which it begins"
     if reason == "Cannot overwrite a value" or reason.startswith("Duplicate inline table key"):
         reason = "a key is given twice"
     table = re.fullmatch(r"Cannot (?:declare|mutate|redefine)[^(]*\((.*?),?\).*", reason, re.S)

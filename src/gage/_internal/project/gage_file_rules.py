@@ -9,12 +9,13 @@ Nothing here knows lines: a fault has the path of keys to what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 Key = str | int
 KeyPath = tuple[Key, ...]
 Problem = Callable[[str], str | None]
+TogetherProblem = Callable[[Mapping[str, Any]], Iterable[tuple[KeyPath, str]]]
 
 # These are named tuples since each command imports this, and a dataclass takes longer to make.
 
@@ -35,6 +36,7 @@ class Value(NamedTuple):
 
     `text` allows a string and says what is wrong with it, if anything; `items` a list of such
     values; `table` a table; `flag` true and false; `number` numbers; `anything` all of JSON.
+    `remedy` is said besides where the type is wrong.
     """
 
     text: Problem | None = None
@@ -44,13 +46,15 @@ class Value(NamedTuple):
     number: bool = False
     anything: bool = False
     may_be_empty: bool = True
+    remedy: str = ""
 
 
 class Table(NamedTuple):
     """What a table may hold: its keys, those it must have, those of which it has exactly one.
 
     `others` is what any other key may hold, whose name `names` checks; without it there is no
-    other key. With both `one_of` and `others`, another key counts as one of the choice.
+    other key. With both `one_of` and `others`, another key counts as one of the choice. `together`
+    tells what is wrong with values that are each allowed.
     """
 
     keys: Mapping[str, Value]
@@ -58,6 +62,7 @@ class Table(NamedTuple):
     one_of: tuple[str, ...] = ()
     others: Value | None = None
     names: Problem | None = None
+    together: TogetherProblem | None = None
 
 
 def _plain(text: str) -> str | None:
@@ -99,6 +104,71 @@ def _variable(text: str) -> str | None:
     return 'must not contain "="' if "=" in text else _filled(text)
 
 
+def _argument(text: str) -> str | None:
+    """Return what is wrong with a name that is given as NAME=VALUE."""
+    if text.startswith("-"):
+        return 'must not begin with "-"'
+    return _variable(text)
+
+
+def _key_pattern(text: str) -> str | None:
+    return _filled(text.removeprefix("-"))
+
+
+def _style(text: str) -> str | None:
+    from gage._internal.project.config_sources import STYLES
+
+    if text in STYLES:
+        return None
+    near = _nearest(text, STYLES, _NEAR)
+    named = f"did you mean {quoted(near)}?" if near else _listed(list(map(quoted, STYLES)), "or")
+    return f"must be a style of arguments, not {quoted(text)}: {named}"
+
+
+def _wrong_in_config(config: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    if "style" in config and not isinstance(config.get("args"), Mapping):
+        what = 'goes only with "args" that is a table: the parser of a script has its own'
+        yield ("style",), what
+    if "prefix" in config and "env" in config:
+        what = 'does not go with "env": write names of variables in full, and use "strip-prefix"'
+        yield ("prefix",), what
+
+
+def _wrong_in_operation(operation: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    sources = _config_tables(operation.get("config"))
+    command = operation.get("exec")
+    keys: KeyPath = ("exec",)
+    if isinstance(command, Mapping):
+        command, keys = command.get("run"), ("exec", "run")
+    has_args = any("args" in source for source in sources.values())
+    if _is_command(command) and (has_args or "{args}" in str(command)):
+        from gage._internal.store.command_lines import args_problem
+
+        problem = args_problem(command, has_args)
+        if problem:
+            yield keys, problem
+    env = operation.get("env")
+    for place, source in sources.items():
+        variables = source.get("env")
+        if isinstance(env, Mapping) and isinstance(variables, Mapping):
+            for name in filter(env.__contains__, variables):
+                yield (*place, "env", name), 'is in "env" of the operation too: leave one out'
+
+
+def _config_tables(config: object) -> dict[KeyPath, Mapping[str, Any]]:
+    """Return the sources of config that are tables, with the keys to each."""
+    found: dict[KeyPath, Any] = {("config",): config}
+    if isinstance(config, list):
+        found = {("config", index): item for index, item in enumerate(config)}
+    return {keys: item for keys, item in found.items() if isinstance(item, Mapping)}
+
+
+def _is_command(value: object) -> TypeGuard[str | list[str]]:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str)
+
+
 def _one_group(text: str) -> str | None:
     import re
     import warnings
@@ -123,7 +193,6 @@ def _operation_name(text: str) -> str | None:
 _TEXT = Value(text=_plain)
 _NAME = Value(text=_filled)
 _FLAG = Value(flag=True)
-_TEXTS = Value(text=_plain, items=_TEXT)
 _PATH = Value(text=_inside)
 _PATHS = Value(text=_inside, items=_PATH)
 _RULES = Value(flag=True, text=_rule, items=Value(text=_rule))
@@ -141,9 +210,29 @@ _EXEC = Table(
     required=("run",),
 )
 
+_VARIABLE = Value(text=_plain, number=True, flag=True)
+
 _CONFIG = Table(
-    {"file": _PATH, "args": _PATH, "keys": _TEXTS},
-    one_of=("file", "args"),
+    {
+        "file": _PATH,
+        "args": Value(text=_inside, table=Table({}, others=Value(anything=True), names=_argument)),
+        "env": Value(
+            table=Table({}, others=_VARIABLE._replace(items=_VARIABLE), names=_variable),
+        ),
+        "style": Value(text=_style),
+        "keys": Value(text=_key_pattern, items=Value(text=_key_pattern)),
+        "prefix": Value(text=_argument),
+        "strip-prefix": _NAME,
+        "rename": Value(
+            table=Table(
+                {},
+                others=Value(text=_argument, remedy="a name with a dot in it stands in quotes"),
+                names=_filled,
+            )
+        ),
+    },
+    one_of=("file", "args", "env"),
+    together=_wrong_in_config,
 )
 
 _DEPENDENCY = Table(
@@ -158,7 +247,7 @@ _DEPENDENCY = Table(
     others=Value(anything=True),
 )
 
-_ENV = Table({}, others=Value(text=_plain, number=True, flag=True), names=_variable)
+_ENV = Table({}, others=_VARIABLE, names=_variable)
 
 _OUTPUT_SUMMARY = Table({}, others=Value(text=_one_group), names=_filled)
 
@@ -178,6 +267,7 @@ _OPERATION = Table(
         "output-summary": Value(table=_OUTPUT_SUMMARY),
     },
     required=("exec",),
+    together=_wrong_in_operation,
 )
 
 _SETTINGS: Mapping[str, Value] = {
@@ -290,9 +380,8 @@ class _Checker:
         elif isinstance(value, Mapping) and rule.table:
             self.check_table(rule.table, value, path)
         else:
-            self.fault(
-                path, f"{path_in_words(path)} must be {_expected(rule)}, not {_found(value)}"
-            )
+            text = f"{path_in_words(path)} must be {_expected(rule)}, not {_found(value)}"
+            self.fault(path, f"{text} ({rule.remedy})" if rule.remedy else text)
 
     def check_table(self, rule: Table, table: Mapping[Any, Any], path: KeyPath) -> None:
         chosen: list[str] = []
@@ -320,6 +409,10 @@ class _Checker:
                 self.fault(path, f"{path_in_words(path)} has no {quoted(key)}")
         if rule.one_of:
             self._check_choice(rule, chosen, meant, path)
+        if rule.together:
+            for keys, text in rule.together(table):
+                where = (*path, *keys)
+                self.fault(where, f"{path_in_words(where)} {text}")
 
     def _check_other(
         self, rule: Table, others: Value, key: str, value: object, path: KeyPath
@@ -412,9 +505,9 @@ def _expected(rule: Value) -> str:
     if rule.number:
         names.append("a number")
     if rule.items:
-        plurals = (["strings"] if rule.items.text else []) + (
-            ["tables"] if rule.items.table else []
-        )
+        item = rule.items
+        allowed = {"strings": item.text, "numbers": item.number, "tables": item.table}
+        plurals = [plural for plural, is_allowed in allowed.items() if is_allowed]
         names.append(f"a list of {' and '.join(plurals)}")
     if rule.table:
         names.append("a table")

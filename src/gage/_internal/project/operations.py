@@ -12,25 +12,29 @@ from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import GageFileError, UnknownConfig, UnknownOperation, UsageError
-from gage._internal.project.argparse_options import parse_option, read_options
 from gage._internal.project.config_sources import (
     ConfigDefault,
+    ConfigSource,
     config_sources,
+    find_refusal,
     read_defaults,
-    script_args,
 )
 from gage._internal.project.projects import Project
 from gage._internal.project.values import check_value, parse_value
-from gage._internal.store.command_lines import exec_part, with_args
+from gage._internal.store.command_lines import run_command
 from gage._internal.types import OpCmd, OpDef, OpRef
 
 
 class Operation(NamedTuple):
-    """An operation that can be run: which it is, how it is defined, its config's defaults."""
+    """An operation that can be run: which it is, how it is defined, its config's defaults.
+
+    `sources` are where its config is from.
+    """
 
     opref: OpRef
     opdef: OpDef
     defaults: Mapping[str, ConfigDefault]
+    sources: Sequence[ConfigSource]
 
 
 def find_operation(project: Project, name: str | None, cwd: str) -> Operation:
@@ -63,8 +67,8 @@ def read_operation(project: Project, name: str) -> Operation:
 
 
 def _with_defaults(project: Project, opdef: OpDef) -> Operation:
-    defaults = read_defaults(project.dir, config_sources(opdef.data.get("config")))
-    return Operation(OpRef(project.name, opdef.name), opdef, defaults)
+    sources = config_sources(opdef, project.dir)
+    return Operation(OpRef(project.name, opdef.name), opdef, read_defaults(sources), sources)
 
 
 def _default_name(project: Project) -> str:
@@ -105,8 +109,7 @@ def script_operation(project: Project, path: str) -> OpDef:
         UnknownOperation: the file is no Python or shell script and cannot be executed.
     """
     if path.endswith(".py"):
-        data = fs.read_bytes(os.path.join(project.dir, path))
-        config: Any = {"args": path} if read_options(path, data) else path
+        config: Any = {"args": path} if _parses_args(project, path) else path
         return OpDef(path, {"exec": [_python(), _operand(path)], "config": config})
     if os.access(os.path.join(project.dir, path), os.X_OK):
         return OpDef(path, {"exec": [os.path.join(".", path)]})
@@ -116,6 +119,15 @@ def script_operation(project: Project, path: str) -> OpDef:
         f"{fs.printable(path)} is not a Python or shell script, nor executable",
         "define an operation with exec in a gage.toml",
     )
+
+
+def _parses_args(project: Project, path: str) -> bool:
+    data = fs.read_bytes(os.path.join(project.dir, path))
+    if b"argparse" not in data:
+        return False
+    from gage._internal.project.argparse_options import read_options
+
+    return bool(read_options(path, data))
 
 
 def _operand(path: str) -> str:
@@ -141,16 +153,28 @@ def parse_config(operation: Operation, assignments: Sequence[str]) -> dict[str, 
     """
     given = {}
     for word in assignments:
-        name, equals, text = word.partition("=")
-        if not equals:
+        if "=" not in word:
             raise UsageError(f"{fs.printable(word)} is not of the form NAME=VALUE")
+        name, text = _name_and_text(operation, word)
         default = _default_of(operation, name)
-        where = _where(name, default)
+        where = _Where(name, default)
         if default.option is not None:
+            from gage._internal.project.argparse_options import parse_option
+
             given[name] = parse_option(default.option, text, where)
         else:
             given[name] = parse_value(text, default.value, where)
     return _all_config(operation, given)
+
+
+def _name_and_text(operation: Operation, word: str) -> tuple[str, str]:
+    """Split a word at the first `=` behind a name that is known, else at the first one."""
+    parts = word.split("=")
+    for count in range(1, len(parts)):
+        name = "=".join(parts[:count])
+        if name in operation.defaults:
+            return name, "=".join(parts[count:])
+    return parts[0], "=".join(parts[1:])
 
 
 def check_config(operation: Operation, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +187,7 @@ def check_config(operation: Operation, values: Mapping[str, Any]) -> dict[str, A
     given = {}
     for name, value in values.items():
         default = _default_of(operation, name)
-        given[name] = check_value(value, default.value, _where(name, default))
+        given[name] = check_value(value, default.value, _Where(name, default))
     return _all_config(operation, given)
 
 
@@ -171,8 +195,14 @@ def _all_config(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any
     return {name: given.get(name, d.value) for name, d in operation.defaults.items()}
 
 
-def _where(name: str, default: ConfigDefault) -> str:
-    return f"{fs.printable(name)} ({default.place})"
+class _Where(NamedTuple):
+    """A config name with its place, which may take the Gage file to be read once more."""
+
+    name: str
+    default: ConfigDefault
+
+    def __str__(self) -> str:
+        return f"{fs.printable(self.name)} ({self.default.place})"
 
 
 def _default_of(operation: Operation, name: str) -> ConfigDefault:
@@ -180,27 +210,25 @@ def _default_of(operation: Operation, name: str) -> ConfigDefault:
         return operation.defaults[name]
     except KeyError:
         pass
-    import difflib
+    refusal = find_refusal(operation.sources, name)
+    if refusal is not None:
+        raise UnknownConfig(refusal)
+    from gage._internal.project.near_names import near_hint
 
-    names = list(operation.defaults)
-    near = difflib.get_close_matches(name, names, 1)
+    # Whoever gives the name that a file has means the one it was renamed to.
+    meant = [known for known, default in operation.defaults.items() if default.name == name]
     what = f"{fs.printable(operation.opdef.name)} has no config {fs.printable(name)}"
-    if near:
-        raise UnknownConfig(what, f"did you mean {fs.printable(near[0])}?")
-    if names:
-        raise UnknownConfig(what, f"it has {', '.join(map(fs.printable, names))}")
-    raise UnknownConfig(what, "it has none")
+    hint = near_hint(name, list(operation.defaults))
+    raise UnknownConfig(what, f"did you mean {fs.printable(meant[0])}?" if meant else hint)
 
 
 def operation_cmd(operation: Operation, config: Mapping[str, Any]) -> OpCmd:
     """Return what starts a run of an operation with a config."""
+    from gage._internal.project.passed_config import config_args, config_env, env_text
+
     data = operation.opdef.data
-    command = exec_part(data["exec"])
+    command = run_command(data["exec"], config_args(operation.defaults, config))
     if command is None:
         raise GageFileError(f"operation {fs.printable(operation.opdef.name)} has no exec.run")
-    env = {name: _env_text(value) for name, value in data.get("env", {}).items()}
-    return OpCmd(with_args(command, script_args(operation.defaults, config)), env)
-
-
-def _env_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    env = {name: env_text(value) for name, value in data.get("env", {}).items()}
+    return OpCmd(command, {**env, **config_env(operation.defaults, config)})

@@ -20,11 +20,12 @@ _BOOLS = {
 _SEQUENCES = (list, tuple, set)
 
 
-def parse_value(text: str, default: Any, where: str) -> Any:
+def parse_value(text: str, default: Any, where: object) -> Any:
     """Return what a text stands for, given the value that it takes the place of.
 
     The result has the type of the default; without one (None) it is what the text looks
-    like. `where` names the value in messages, as in `lr (train.py:3)`.
+    like. `where` names the value in messages, as in `lr (train.py:3)`, and is asked for its
+    text only then.
     """
     if default is None:
         return _guess(text)
@@ -39,7 +40,7 @@ def parse_value(text: str, default: Any, where: str) -> Any:
         raise BadConfigValue(f"{where} takes {what}, not {text!r}") from None
 
 
-def check_value(value: Any, default: Any, where: str) -> Any:
+def check_value(value: Any, default: Any, where: object) -> Any:
     """Return a Python value as one of the type of the default, as `parse_value` does a text.
 
     A whole number does for a float and one sequence for another; any value does where there

@@ -14,8 +14,17 @@ from typing import Any
 
 RUN = "run"
 FINALIZE = "finalize"
+ARGS = "{args}"
+
+_MARK = "\0"
 
 _SHELL_SYNTAX = re.compile(r"[|&;<>()$`*?\[\]#~!{}\n]")
+# The pieces of a command line: quoted, escaped, a comment, where arguments go, a character.
+_SHELL_TOKEN = re.compile(
+    r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(?:^|(?<=[\s;|&()]))\#[^\n]*|\{args\}|.""", re.DOTALL
+)
+_BETWEEN_WORDS = " \t\n;|&()"
+_SEVERAL = re.compile(r"[;|()`\n]|<<|(?<![<>])&(?!>)|(?:^|(?<=\s))#")
 _BUILTINS = frozenset(
     [
         ".",
@@ -80,11 +89,78 @@ def split_command(command: str) -> list[str]:
     return words
 
 
-def with_args(command: Sequence[str], args: Sequence[str]) -> list[str]:
-    """Return a command with arguments appended, inside a shell's command too."""
-    if list(command[:2]) == ["sh", "-c"] and len(command) == 3 and args:
-        return ["sh", "-c", f"{command[2]} {shlex.join(args)}"]
-    return [*command, *args]
+def run_command(spec: Any, args: Sequence[str]) -> list[str] | None:
+    """Return the command of an operation's `exec` with arguments where it has `{args}`.
+
+    An item of a list that is `{args}` becomes them. Within a text, which a shell will read, they
+    are quoted. Where there is no `{args}` they are appended. `args_problem` tells what cannot be
+    done so.
+    """
+    if isinstance(spec, dict):
+        spec = spec.get(RUN)
+    if spec is None:
+        return None
+    items = split_command(_marked(spec)) if isinstance(spec, str) else list(map(_marked, spec))
+    if args and not any(_MARK in item for item in items):
+        if isinstance(spec, str):
+            items = split_command(f"{spec.rstrip()} {_MARK}")
+        elif _shell_text(spec) is not None:
+            items[2] = f"{items[2].rstrip()} {_MARK}"
+        else:
+            items.append(_MARK)
+    quoted = shlex.join(args)
+    return [
+        word
+        for item in items
+        for word in (args if item == _MARK else [item.replace(_MARK, quoted)])
+    ]
+
+
+def args_problem(command: str | Sequence[str], has_args: bool) -> str | None:
+    """Return what is wrong with where a command has `{args}`, or has it not.
+
+    `has_args` tells whether there can be arguments.
+    """
+    texts = [command] if isinstance(command, str) else command
+    is_placed = False
+    for text in texts:
+        for token in _SHELL_TOKEN.finditer(text):
+            if token[0] == ARGS:
+                is_placed = True
+                around = text[: token.start()][-1:] + text[token.end() :][:1]
+                if around.strip(_BETWEEN_WORDS):
+                    return f'must have "{ARGS}" as a word of its own'
+            elif has_args and token[0][0] in "'\"" and ARGS in token[0]:
+                return f'must not have "{ARGS}" in quotes: what comes in its place is quoted'
+    if is_placed and not has_args:
+        return f'has "{ARGS}", but config has no "args"'
+    if is_placed and texts[0].lstrip().startswith(ARGS):
+        return f'must begin with a program, not with "{ARGS}"'
+    shell_text = _shell_text(command)
+    if has_args and not is_placed and shell_text is not None and _is_several(shell_text):
+        return f'is more than one command: put "{ARGS}" where the arguments of config go'
+    return None
+
+
+def _marked(text: str) -> str:
+    """Return a text with a NUL, which no command has, where arguments go."""
+    if ARGS not in text:
+        return text
+    tokens = _SHELL_TOKEN.findall(text)
+    return "".join(_MARK if token == ARGS else token for token in tokens)
+
+
+def _shell_text(command: str | Sequence[str]) -> str | None:
+    """Return what of a command a shell will read."""
+    if isinstance(command, str):
+        return command
+    return command[2] if len(command) == 3 and list(command[:2]) == ["sh", "-c"] else None
+
+
+def _is_several(text: str) -> bool:
+    """Tell whether what is appended to a command line may not be its only command's argument."""
+    tokens = _SHELL_TOKEN.findall(text.strip())
+    return bool(_SEVERAL.search("".join("x" if t[0] in "'\"\\" else t for t in tokens)))
 
 
 def command_words(args: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ def _describe_if_sound(project: Project, name: str, cwd: str) -> dict[str, Any]:
     try:
         return _describe(project, name, cwd)
     except GageError as error:
-        return {"name": name, "error": error.message}
+        return {"name": name, "error": error.message, "hint": error.hint}
 
 
 def _describe(project: Project, name: str, cwd: str) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def _describe(project: Project, name: str, cwd: str) -> dict[str, Any]:
 def _print(operation: dict[str, Any]) -> None:
     title = printable(operation["name"])
     if "error" in operation:
-        printer.print_data(f"{title}  cannot be run: {operation['error']}")
+        hint = f" ({operation['hint']})" if operation["hint"] else ""
+        printer.print_data(f"{title}  cannot be run: {operation['error']}{hint}")
         return
     if operation["default"]:
         title += " (default)"

@@ -150,7 +150,7 @@ def _located(leak: Leak, value: _Value, run: Run, opdef: OpDef, project_dir: str
     """Return a leak with the file and line that the value is from, where they can be found."""
     try:
         if value.keys[0] == "config":
-            found = _line_of_config(value.name, run, opdef)
+            found = _line_of_config(value.name, run, opdef, project_dir)
         else:
             found = _line_in_gage_file(opdef.name, value.keys, project_dir)
     except Exception:
@@ -159,28 +159,19 @@ def _located(leak: Leak, value: _Value, run: Run, opdef: OpDef, project_dir: str
     return leak._replace(path=found[0], line=found[1]) if found else leak
 
 
-def _line_of_config(name: str, run: Run, opdef: OpDef) -> tuple[str, int] | None:
-    from gage._internal.project.argparse_options import read_options
-    from gage._internal.project.config_formats import read_config
-    from gage._internal.project.config_sources import (
-        config_sources,
-        is_chosen,
-        read_source_file,
-    )
+def _line_of_config(
+    name: str, run: Run, opdef: OpDef, project_dir: str | None
+) -> tuple[str, int] | None:
+    from gage._internal.project.config_sources import config_sources, read_defaults
 
-    for source in config_sources(opdef.data.get("config")):
-        path = os.path.normpath(source.path)
-        data = read_source_file(run.run_dir, path)
-        found: Mapping[str, Any] = (
-            read_options(path, data) if source.is_args else read_config(path, data)
-        )
-        if name in found and is_chosen(name, source.keys):
-            return path, found[name].line
-    return None
+    default = read_defaults(config_sources(opdef, run.run_dir))[name]
+    if default.source.path:
+        return default.source.path, default.line
+    return _line_in_gage_file(opdef.name, default.gage_keys[1:], project_dir)
 
 
 def _line_in_gage_file(
-    operation: str, keys: tuple[str, ...], project_dir: str | None
+    operation: str, keys: tuple[str | int, ...], project_dir: str | None
 ) -> tuple[str, int] | None:
     from gage._internal.project.gage_file import find_gage_file
     from gage._internal.project.gage_file_places import find_places

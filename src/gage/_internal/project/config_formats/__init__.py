@@ -30,6 +30,13 @@ def read_config(path: str, data: bytes) -> dict[str, ConfigValue]:
     return {name: ConfigValue(place.value, place.line) for name, place in places.items()}
 
 
+def read_refused(path: str, data: bytes) -> Mapping[str, str]:
+    """Return the names of a file that could be taken for config, each with why it is not."""
+    from gage._internal.project.config_formats.formats import format_of
+
+    return format_of(path).parse(path, data).refused
+
+
 def patch_config(path: str, data: bytes, changes: Mapping[str, Any]) -> bytes:
     """Return `data` with the values of `changes` in place of those it holds.
 

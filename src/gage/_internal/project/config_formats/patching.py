@@ -11,6 +11,7 @@ from gage._internal.project.config_formats.document import Document, Place
 from gage._internal.project.config_formats.formats import Format
 from gage._internal.project.config_formats.plain_values import fit, same
 from gage._internal.project.config_formats.source_text import SourceText
+from gage._internal.project.near_names import near_hint
 
 
 def patch(file_format: Format, path: str, data: bytes, changes: Mapping[str, Any]) -> bytes:
@@ -39,30 +40,7 @@ def _place(document: Document, name: str) -> Place:
         return document.places[name]
     if name in document.refused:
         raise UnknownConfig(f"{path}: {shown} is not config: {document.refused[name]}")
-    raise UnknownConfig(f"{path} has no config {shown}", _hint(name, list(document.places)))
-
-
-def _hint(name: str, known: list[str]) -> str:
-    if not known:
-        return "it has none"
-    near = _near(name, known)
-    if near:
-        return f"did you mean {' or '.join(map(fs.printable, near))}?"
-    return f"it has {', '.join(map(fs.printable, known[:10]))}{', ...' if len(known) > 10 else ''}"
-
-
-def _near(name: str, known: list[str]) -> list[str]:
-    """Return the names like a name: those below it, those that end in it, those spelt so."""
-    from difflib import get_close_matches
-
-    below = [other for other in known if other.startswith(f"{name}.")]
-    ending = [other for other in known if other.endswith(f".{name}")]
-    spelt: dict[str, str] = {}
-    for other in known:
-        spelt.setdefault(other.rpartition(".")[2].lower(), other)
-    spelt.update((other.lower(), other) for other in known)
-    close = [spelt[match] for match in get_close_matches(name.lower(), spelt)]
-    return list(dict.fromkeys(below + ending + close))[:3]
+    raise UnknownConfig(f"{path} has no config {shown}", near_hint(name, list(document.places)))
 
 
 def _rendered(file_format: Format, name: str, value: Any, place: Place, source: SourceText) -> str:
