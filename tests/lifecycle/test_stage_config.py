@@ -96,6 +96,19 @@ def test_a_file_that_is_two_sources_is_patched_once(make_staged, project_dir: Pa
     assert staged == {"a.py": b"x = 3\ny = 4\n"}
 
 
+def test_a_link_stays_a_link_to_the_file_that_is_patched(make_staged, project_dir: Path) -> None:
+    files = {"conf/a.py": b"x = 1\ny = 2\n"}
+    (project_dir / "link.py").symlink_to("conf/a.py")
+    sources = [{"file": "link.py", "keys": "x"}, {"file": "conf/a.py", "keys": "y"}]
+    staged = staged_and_taken_back(
+        make_staged, project_dir, files, opdef={"config": sources}, config={"x": 3, "y": 4}
+    )
+    assert staged == {"conf/a.py": b"x = 3\ny = 4\n"}
+    (run_dir,) = (path for path in (project_dir.parent / "runs").iterdir() if path.suffix == "")
+    assert (run_dir / "link.py").is_symlink()
+    assert (run_dir / "conf/a.py").stat().st_mode & 0o777 == 0o444
+
+
 LINES = st.lists(
     st.sampled_from([b"a", b"b", b"", b"-- x", b"+", b"\\", b"@@ -1 +1 @@", b"\xff\0"])
     | st.binary(max_size=3),

@@ -49,12 +49,14 @@ def patched_files(opdef: OpDef, root: str) -> dict[str, list[ConfigSource]]:
     """Return the files below `root` that config is applied to, each with its sources.
 
     A file is patched once, whatever number of sources it is: the second of two diffs of a file
-    would not be of what was staged.
+    would not be of what was staged. Behind a link it is the file that the link leads to.
     """
+    top = os.path.realpath(root)
     found: dict[str, list[ConfigSource]] = {}
     for source in config_sources(opdef, root):
         if source.kind == FILE:
-            found.setdefault(source.path, []).append(source)
+            path = os.path.relpath(os.path.realpath(os.path.join(root, source.path)), top)
+            found.setdefault(path, []).append(source)
     return found
 
 
