@@ -111,11 +111,12 @@ def test_show_and_preview_have_public_names(here):
         ("steps=1.0", "bad-config-value", "steps (conf.yaml:3) takes a whole number, not '1.0'"),
         ("data-seed=x", "bad-config-value", "data-seed (conf.yaml:4) takes a whole number"),
         ("t.epochs=2.5", "bad-config-value", "t.epochs (train.py:1) takes a whole number"),
+        ("=1", "usage", "=1 is not of the form NAME=VALUE"),
         ("fast=maybe", "bad-config-value", "fast (gage.toml:5) takes true or false, not 'maybe'"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_in_public_names(here, word, reference, told):
-    failed = here.gage("stage", word).fails(1, reference)
+    failed = here.gage("stage", "train", word).fails(2 if reference == "usage" else 1, reference)
     assert told in failed.err
     assert not here.runs_home.exists()
 
@@ -131,6 +132,7 @@ import gage
 for operation, config in [
     ("train", {"THREADS": 1.5}), ("train", {"steps": 2.0}), ("train", {"t.epochs": True}),
     ("args.py", {"n": 1.5}), ("args.py", {"m": [1, 2.5]}),
+    ("train", {"layers": [b"x"]}), ("args.py", {"n": {1}}), ("train", {"CFG": {"depth": 4}}),
 ]:
     try:
         gage.stage(operation, config)
@@ -143,6 +145,9 @@ for operation, config in [
         "t.epochs (train.py:1) takes a whole number, not True",
         "n (args.py:3) is of type int, it cannot be 1.5",
         "m (args.py:4) is of type int, it cannot be 2.5",
+        "layers (gage.toml:5): b'x' cannot be recorded",
+        "n (args.py:3): {1} cannot be recorded",
+        "train has no config CFG",
     ]
 
 

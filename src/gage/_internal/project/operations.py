@@ -11,10 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gage._internal import fs
-from gage._internal.errors import GageFileError, UnknownConfig, UnknownOperation, UsageError
+from gage._internal.errors import (
+    BadConfigValue,
+    GageFileError,
+    UnknownConfig,
+    UnknownOperation,
+    UsageError,
+)
 from gage._internal.project.config_sources import (
     ConfigDefault,
     ConfigSource,
+    as_json,
     config_sources,
     find_refusal,
     read_defaults,
@@ -153,7 +160,7 @@ def parse_config(operation: Operation, assignments: Sequence[str]) -> dict[str, 
     """
     given = {}
     for word in assignments:
-        if "=" not in word:
+        if "=" not in word[1:]:
             raise UsageError(f"{fs.printable(word)} is not of the form NAME=VALUE")
         name, text = _name_and_text(operation, word)
         default = _default_of(operation, name)
@@ -182,12 +189,16 @@ def check_config(operation: Operation, values: Mapping[str, Any]) -> dict[str, A
 
     Raises:
         UnknownConfig: the operation has no such name.
-        BadConfigValue: a value is not of the default's type.
+        BadConfigValue: a value is not of the default's type, or cannot be recorded.
     """
     given = {}
     for name, value in values.items():
         default = _default_of(operation, name)
-        given[name] = check_value(value, default.value, _Where(name, default))
+        where = _Where(name, default)
+        try:
+            given[name] = as_json(check_value(value, default.value, where))
+        except ValueError as error:
+            raise BadConfigValue(f"{where}: {error}") from None
     return _all_config(operation, given)
 
 
