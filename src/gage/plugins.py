@@ -8,38 +8,43 @@ arguments.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from gage._internal.errors import UnknownPlugin
-from gage._internal.types import Run
+from gage._internal.types import NOTHING, Run
 
 _RESOLVERS = {
+    "files": "gage._internal.resolvers.files:Files",
     "project-files": "gage._internal.resolvers.project_files:ProjectFiles",
     "run-files": "gage._internal.resolvers.run_files:RunFiles",
+    "runs-summary": "gage._internal.resolvers.runs_summary:RunsSummary",
 }
 _RUNTIMES = {"inherit": "gage._internal.runtimes.inherit:Inherit"}
 
 
 class ResolveContext(NamedTuple):
-    """What a resolver may use: the project, and a look-up of other runs.
-
-    `find_run` returns the newest completed run of an operation, or None.
-    """
+    """What a resolver may use: the project (its directory, or "") and the runs home."""
 
     project_dir: str
-    find_run: Callable[[str], Run | None]
+    runs_home: str
 
 
 class Resolved(NamedTuple):
-    """Files that a dependency resolved to: paths relative to `root`, and what they are.
+    """Files that a dependency resolved to.
 
-    `origin` says where they come from in a few words, for the runner log.
+    `paths` are those of files and links relative to `root`, and as they are named in the run
+    unless `names` holds other ones. `made` holds files that are only made now, by name. `origin`
+    says where all of them come from in a few words, for people; `lineage`, values that JSON has,
+    says it for good: what is kept with the run to find the same files again.
     """
 
     root: str
     paths: Sequence[str]
     origin: str
+    names: Sequence[str] | None = None
+    made: Mapping[str, bytes] = NOTHING
+    lineage: Mapping[str, Any] = NOTHING
 
 
 class Resolver(Protocol):
@@ -47,6 +52,8 @@ class Resolver(Protocol):
 
     def resolve(self, spec: Any, context: ResolveContext) -> Resolved:
         """Return the files that `spec`, the value of the resolver's key, stands for.
+
+        Nothing is written but to caches.
 
         Raises:
             DependencyError: there are none, or they cannot be reached.

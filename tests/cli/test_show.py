@@ -100,3 +100,48 @@ def test_the_newest_run_is_the_default(project):
     assert here.gage("show", "2", "--json").json["config"] == {"x": 2}
     here.gage("show", "3").fails(1, "run-not-found")
     here.gage("show", here.runs()[0].name[:3]).fails(1, "run-not-found")
+
+
+PIPELINE = """
+[prepare]
+exec = "cp train.py out.txt"
+
+[train]
+exec = "cp out.txt model.txt"
+sourcecode = false
+depends = { run-files = "prepare", select = "out.txt" }
+
+[report]
+exec = "true"
+sourcecode = false
+depends = [{ run-files = "train", name = "model" }, { runs-summary = { tag = "good" } }]
+"""
+
+
+def test_tells_where_dependencies_came_from(project):
+    here = project({"gage.toml": PIPELINE, "train.py": ""})
+    for operation in ("prepare", "train"):
+        here.gage("run", operation, "--tag", "good").succeeds()
+    here.gage("run", "report").succeeds()
+    prepare, train, report = (here.gage("show", n, "--json").json for n in "321")
+    out = here.gage("show").succeeds().out
+    assert f"  model                  1 file of run {train['id']} ({train['name']})" in out
+    assert "  runs-summary tag=good  1 file of the summaries of 2 runs" in out
+    assert [each["name"] for each in report["depends"]] == ["model", "runs-summary tag=good"]
+
+    assert here.gage("show", train["id"], "--graph").succeeds().out.splitlines() == [
+        f"┌ prepare  {prepare['name']}  completed",
+        f"● train  {train['name']}  completed",
+        f"└ report  {report['name']}  completed",
+    ]
+    assert here.gage("show", report["id"], "--graph").succeeds().out.splitlines() == [
+        f"  ┌ prepare  {prepare['name']}  completed",
+        f"┌ train  {train['name']}  completed",
+        f"● report  {report['name']}  completed",
+    ]
+    here.gage("delete", "-y", prepare["id"]).succeeds()
+    drawn = here.gage("show", train["id"], "--graph", "--json").succeeds().json
+    assert [each["id"] for each in drawn["upstream"]] == [prepare["id"]]
+    assert drawn["upstream"][0]["status"] is None
+    out = here.gage("show", train["id"], "--graph").succeeds().out
+    assert f"┌ {prepare['id']}  not in this runs home" in out

@@ -63,7 +63,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
 
     def run_of(*args: str, **opdef: object) -> Run:
         run = make_run(str(home))
-        definition = OpDef("op", {"config": "a.py", **opdef})
+        depends = {"project-files": "a.py", "target": "data"}
+        definition = OpDef("op", {"config": "a.py", "depends": depends, **opdef})
         command = OpCmd(args, {"A": "b"})
         attributes = {"label": "l"}, {"gage": "1"}
         init_run_meta(run, OpRef("p", "op"), definition, command, *attributes, {"lr": 2})
@@ -104,7 +105,8 @@ def test_content_is_as_the_page_says(seen: dict[str, set[bytes]], name: str) -> 
 
 
 def test_json_files_are_json(seen: dict[str, set[bytes]]) -> None:
-    for name in ("opdef.json", "config.json", "summary.json", "proc/cmd", "proc/env", "proc/lock"):
+    names = ("opdef", "config", "summary", "depends")
+    for name in (*(f"{name}.json" for name in names), "proc/cmd", "proc/env", "proc/lock"):
         for content in seen[name]:
             assert content == (json.dumps(json.loads(content), indent=2) + "\n").encode()
 

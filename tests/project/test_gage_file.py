@@ -322,8 +322,8 @@ def test_faults_in_toml(project: Path) -> None:
                 " strings, not a number"
             ),
             (
-                'gage.toml:14: depends[1] of operation train must have "project-files" or'
-                ' "run-files" (or the resolver of a plugin)'
+                'gage.toml:14: depends[1] of operation train must have "project-files",'
+                ' "files", "run-files" or "runs-summary" (or the resolver of a plugin)'
             ),
             (
                 'gage.toml:15: depends[1].target of operation train must not contain "..", as'
@@ -896,6 +896,10 @@ VALID: list[dict[str, Any]] = [
                 {"project-files": ["a", "b/*"], "select": "c", "target": "d", "optional": True},
                 {"run-files": "prepare", "select": ["*.npz"], "target": "."},
                 {"http-files": {"url": ["x\0", 1, None, 1.5, {}]}, "optional": False},
+                {"files": ["/data/a", "~/b/*"], "rename": {"a/b": "c"}, "link": "symlink"},
+                {"run-files": {"operation": "a", "tag": "b"}, "name": "n", "writable": True},
+                {"runs-summary": {"status": "failed", "format": "csv"}, "sha256": "0aF9" * 16},
+                {"runs-summary": "a", "description": "d", "select": "-* size<1"},
             ],
         }
     },
@@ -981,6 +985,16 @@ INVALID: list[Any] = [
     _op(depends={"project-files": ["a", "b/.."]}),
     _op(depends={"run-files": ["a"]}),
     _op(depends=[{"http": 1, "target": "/a"}]),
+    _op(depends={"files": []}),
+    _op(depends={"files": "a", "run-files": "c"}),
+    _op(depends={"files": "a", "rename": {"/a": "b"}}),
+    _op(depends={"files": "a", "rename": {"a": "../b"}}),
+    _op(depends={"files": "a", "sha256": "0" * 63}),
+    _op(depends={"files": "a", "link": "hard"}),
+    _op(depends={"run-files": {"operation": ""}}),
+    _op(depends={"run-files": {"status": "done"}}),
+    _op(depends={"run-files": {"format": "csv"}}),
+    _op(depends={"runs-summary": {"format": "xml"}}),
     _op(depends=[{"http": 1, "optional": 1}]),
     _op(depends={"": 1}),
     _op(depends=[["a"]]),
@@ -1139,4 +1153,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 12 + 5 + 8 + 5
+    assert explained == 3 + 12 + 13 + 8 + 5 + 5 + 6

@@ -294,6 +294,17 @@ def scan(root: str) -> dict[str, Stamp]:
     return dict(_iter_scan(root))
 
 
+def files_of(path: str) -> list[str]:
+    """Return what there is to copy of a path, relative to it.
+
+    The files, links and empty directories below a directory; "" for a file, a link, or a directory
+    that is empty itself.
+    """
+    if os.path.islink(path) or not os.path.isdir(path):
+        return [""]
+    return sorted(scan(path)) or [""]
+
+
 def _iter_scan(root: str) -> Iterator[tuple[str, Stamp]]:
     folders = [""]
     while folders:

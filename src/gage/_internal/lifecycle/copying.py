@@ -36,13 +36,23 @@ _KERNEL_CHUNK = 64 << 20
 _NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _TRIES = 3
 _RESTLESS = "restless"
+_REFUSED = "refused"
 _OWNER_WRITE = 0o200
 _WRITE_BITS = 0o222
+
+_NOT_READ_ONLY = (
+    "is not read-only, and what writes to it would write to the run",
+    "take its write permission (chmod a-w), or use link = auto",
+)
 
 _FICLONE = 0x40049409
 _SOURCE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _TARGET_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
+
+# How a copy gets its content: blocks are shared where that can be, or never, or it is an error; or
+# the copy is the file itself, under another name.
+AUTO, COPY, REFLINK, HARDLINK = LINKS = ("auto", "copy", "reflink", "hardlink")
 
 # What tells that a file is still the one that was read: device, inode, size, mtime, ctime.
 Identity = tuple[int, int, int, int, int]
@@ -63,12 +73,16 @@ class Known(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A file to copy: two absolute paths, whether the copy stays writable, and what is known."""
+    """A file to copy: two absolute paths, whether the copy stays writable, and what is known.
+
+    `link` is one of `LINKS`.
+    """
 
     source: str
     target: str
     is_writable: bool = False
     known: Known | None = None
+    link: str = "auto"
 
 
 class Copied(NamedTuple):
@@ -97,6 +111,16 @@ class Restless(Exception):
     """A file changed each time that it was copied."""
 
 
+class CannotLink(Exception):
+    """A file cannot be linked as asked; reason and remedy are the rest of sentences about it."""
+
+    def __init__(self, source: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{source} {reason}")
+        self.source = source
+        self.reason = reason
+        self.remedy = remedy
+
+
 def copy_files(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> list[Copied | None]:
     """Copy files, with all cores where that is faster; return the copies in the jobs' order.
 
@@ -107,27 +131,34 @@ def copy_files(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> list[Copie
 
     Raises:
         Restless: a file changed each time; its argument is the source.
+        CannotLink: a file cannot be linked as asked.
         OSError: a file cannot be read or written; `filename` is its path.
     """
-    items = [(*job[:3], job.known and tuple(job.known)) for job in jobs]
+    items = [(*job[:3], job.known and tuple(job.known), job.link) for job in jobs]
     much = cores.is_much(len(jobs), lambda: sum(_size(job.source) for job in jobs))
     copies = cores.do_all(copy_one, items, list(needles), much)
     if _RESTLESS in copies:
         raise Restless(jobs[copies.index(_RESTLESS)].source)
+    refused = next((each for each in copies if each and each[0] == _REFUSED), None)
+    if refused:
+        raise CannotLink(*refused[1:])
     return [copied and Copied(*copied) for copied in copies]
 
 
 def copy_one(item: tuple[Any, ...], needles: Sequence[bytes]) -> tuple[Any, ...] | str | None:
-    """Copy the file of a job; return `_RESTLESS` for what changed each time.
+    """Copy the file of a job; return `_RESTLESS` or `_REFUSED` for what could not be.
 
     What it is given and returns are the plain values of `Job` and `Copied`, as `cores` needs them.
     """
-    source, target, is_writable, known = item
-    job = Job(source, target, is_writable, known and Known(*known))
+    source, target, is_writable, known, link = item
+    job = Job(source, target, is_writable, known and Known(*known), link)
+    find = _finder(tuple(needles))
     try:
-        copied = _copy_file(job, _finder(tuple(needles)))
+        copied = _link_itself(job, find) if link == HARDLINK else _copy_file(job, find)
     except Restless:
         return _RESTLESS
+    except CannotLink as error:
+        return _REFUSED, error.source, error.reason, error.remedy
     return copied and tuple(copied)
 
 
@@ -140,7 +171,7 @@ def _size(path: str) -> int:
 
 def _copy_file(job: Job, find: Find) -> Copied | None:
     source = job.source
-    if job.known and job.known.twin and not job.is_writable:
+    if job.known and job.known.twin and not job.is_writable and job.link == AUTO:
         copied = _link_twin(job, job.known, job.known.twin)
         if copied is not None:
             return copied
@@ -191,6 +222,43 @@ def _link_twin(job: Job, known: Known, twin: str) -> Copied | None:
     return Copied(mode, known.sha256, known.has_needle, _identity(linked), known.identity)
 
 
+def _link_itself(job: Job, find: Find) -> Copied | None:
+    """Make the target another name of the source, which must be read-only, and hash it.
+
+    Raises:
+        CannotLink: it is not, or lies on another file system.
+    """
+    try:
+        fd = os.open(job.source, _SOURCE_FLAGS)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        mode = found.st_mode & 0o777
+        if mode & _WRITE_BITS or job.is_writable:
+            raise CannotLink(job.source, *_NOT_READ_ONLY)
+        try:
+            os.link(job.source, job.target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            reason = f"cannot be linked: {error.strerror}"
+            raise CannotLink(job.source, reason, "use link = auto") from None
+        before = os.fstat(fd)
+        has_needle = bool(find(os.pread(fd, SEARCHED_SIZE, 0)))
+        size, sha256 = _digest_large(fd, None, before.st_size)
+        identity = _identity(os.lstat(job.target))
+        if size != before.st_size or not _identity(os.fstat(fd)) == _identity(before) == identity:
+            raise Restless(job.source)
+        return Copied(mode, sha256, has_needle, identity, identity)
+    finally:
+        os.close(fd)
+
+
 def _is_twin(found: os.stat_result, known: Known, twin: str) -> bool:
     identity = _identity(found)
     if identity == known.twin_identity:
@@ -214,7 +282,7 @@ def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied |
     mode = mode | _OWNER_WRITE if job.is_writable else mode & ~_WRITE_BITS
     copy = os.open(job.target, _TARGET_FLAGS, 0o600)
     try:
-        size, sha256, has_needle = _copy_content(fd, copy, before, find, known)
+        size, sha256, has_needle = _copy_content(fd, copy, before, find, known, job)
         os.fchmod(copy, mode)
         os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
         made = os.fstat(copy)
@@ -228,10 +296,10 @@ def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied |
 
 
 def _copy_content(
-    fd: int, copy: int, before: os.stat_result, find: Find, known: Known | None
+    fd: int, copy: int, before: os.stat_result, find: Find, known: Known | None, job: Job
 ) -> tuple[int, str, bool]:
     size = before.st_size
-    if size < _READ_SIZE:
+    if size < _READ_SIZE and job.link != REFLINK:
         data = os.read(fd, size + 1)
         if len(data) != size:
             # It is another size than it was: what was read is of no use.
@@ -241,10 +309,18 @@ def _copy_content(
         if known:
             return size, known.sha256, known.has_needle
         return size, hashlib.sha256(data).hexdigest(), bool(find(data))
+    is_cloned = job.link != COPY and _clone(fd, copy)
+    if job.link == REFLINK and not is_cloned and size:
+        raise CannotLink(
+            job.source,
+            "and a copy of it cannot share blocks on this file system",
+            "use link = auto",
+        )
     if known:
-        return _copy_known(fd, copy, before), known.sha256, known.has_needle
+        size = size if is_cloned else _copy_known(fd, copy, before)
+        return size, known.sha256, known.has_needle
     has_needle = bool(find(os.pread(fd, SEARCHED_SIZE, 0)))
-    if _clone(fd, copy):
+    if is_cloned:
         return *_digest_large(copy, None, size), has_needle
     if before.st_blocks * 512 < size:
         return *_copy_sparse(fd, copy, size, hashlib.sha256()), has_needle
@@ -254,8 +330,6 @@ def _copy_content(
 def _copy_known(fd: int, copy: int, before: os.stat_result) -> int:
     """Copy a large file that need not be hashed; return its size."""
     size = before.st_size
-    if _clone(fd, copy):
-        return size
     if before.st_blocks * 512 < size:
         return _copy_sparse(fd, copy, size, None)[0]
     done = _copy_in_kernel(fd, copy, size)

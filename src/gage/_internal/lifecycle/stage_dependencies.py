@@ -1,7 +1,14 @@
-"""Stage dependencies: let each one's resolver find its files, and copy them into the run."""
+"""Stage dependencies: let each one's resolver find its files, and copy them into the run.
+
+A dependency is a table with the key of one resolver, and settings that hold for any: `select`
+which of its files, `rename` and `target` where they go, `sha256` what they must be, `link` how they
+get there, and whether they are `writable` and `optional`. Where the files come from is kept with
+the run, in `depends.json`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,42 +16,59 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gage._internal.errors import DependencyError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.staged_files import StagedFiles
-from gage._internal.project.source_rules import matcher
+from gage._internal.store import layout, meta
 from gage._internal.store.logs import counted, log_action
-from gage._internal.store.manifest import DEPENDENCY
+from gage._internal.store.manifest import DEPENDENCY, Entry
 from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
     from gage.plugins import Resolved
 
-_SETTINGS = ("select", "target", "optional")
+SETTINGS = (
+    *("name", "description", "select", "rename", "target"),
+    *("sha256", "link", "writable", "optional"),
+)
 
 
 class Dependency(NamedTuple):
     """A dependency that was resolved: what it is called, its files, and the paths they get.
 
-    `pairs` hold a path relative to the root of `resolved`, and one relative to the run.
+    `pairs` hold a path relative to the root of `resolved`, and one relative to the run; `made`
+    files that have no source, by their path in the run. `settings` is the table that defines it.
     """
 
     name: str
     resolved: Resolved
     pairs: Sequence[tuple[str, str]]
+    made: Mapping[str, bytes]
+    settings: Mapping[str, Any]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all its files in the run."""
+        return [*(path for _, path in self.pairs), *self.made]
 
 
 def stage_dependencies(run: Run, opdef: OpDef, project_dir: str | None, files: StagedFiles) -> None:
     """Copy the files of each dependency to its target.
 
     Raises:
-        DependencyError: a dependency has no files, or would replace a file that is staged.
+        DependencyError: a dependency has no files or others than it should, or would replace a file
+            that is staged.
     """
     home = os.path.dirname(run.run_dir)
+    records = []
     for found in resolve_dependencies(opdef, project_dir, home):
         if isinstance(found, DependencyError):
             log_action(run, f"Left out: {found}")
             continue
         check_is_free(found, lambda path: files.get(path) is not None)
-        copied = files.copy(found.resolved.root, found.pairs, DEPENDENCY)
-        log_action(run, f"Copied {counted(copied, 'file')} of {found.resolved.origin}")
+        _copy(found, files)
+        _check_digest(found, files)
+        log_action(run, f"Copied {counted(len(found.paths), 'file')} of {found.resolved.origin}")
+        records.append(_record(found, files))
+    if records:
+        meta.write_json(run, layout.DEPENDS, records)
 
 
 def resolve_dependencies(
@@ -57,50 +81,140 @@ def resolve_dependencies(
     """
     if "depends" not in opdef.data:
         return
-    from gage._internal.catalog.find import find_newest
     from gage.plugins import ResolveContext, find_resolver
 
     spec = opdef.data["depends"]
-    context = ResolveContext(project_dir or "", lambda operation: find_newest(home, operation))
-    for dependency in spec if isinstance(spec, list) else [spec]:
-        (kind,) = dependency.keys() - set(_SETTINGS)
+    context = ResolveContext(project_dir or "", home)
+    for settings in spec if isinstance(spec, list) else [spec]:
+        (kind,) = settings.keys() - set(SETTINGS)
         try:
-            resolved = find_resolver(kind).resolve(dependency[kind], context)
+            resolved = find_resolver(kind).resolve(settings[kind], context)
+            yield _placed(f"{kind} {_in_words(settings[kind])}", resolved, settings)
         except DependencyError as error:
-            if not dependency.get("optional"):
+            if not settings.get("optional"):
                 raise
             yield error
-        else:
-            name = f"{kind} {printable(str(dependency[kind]))}"
-            yield Dependency(name, resolved, _pairs(name, dependency, resolved))
 
 
 def check_is_free(dependency: Dependency, is_taken: Callable[[str], bool]) -> None:
-    """Refuse a dependency that would replace a file.
+    """Refuse a dependency that would replace a file, be it one of its own.
 
     Raises:
         DependencyError: a path that it gets is taken.
     """
-    for source, path in dependency.pairs:
+    kind = dependency.name.partition(" ")[0]
+    sources = [source for source, _ in dependency.pairs] + list(dependency.made)
+    seen: dict[str, str] = {}
+    for source, path in zip(sources, dependency.paths, strict=True):
         if is_taken(path):
             raise DependencyError(
-                f"{dependency.name.partition(' ')[0]} {printable(source)} would replace"
-                f" {printable(path)}, which is staged already",
+                f"{kind} {printable(source)} would replace {printable(path)}, which is staged"
+                " already",
                 "give the dependency a target, or exclude the other with sourcecode",
             )
+        if path in seen:
+            raise DependencyError(
+                f"{kind} {printable(source)} would replace {printable(path)}, which"
+                f" {printable(seen[path])} is staged as",
+                "select one of them, or rename one",
+            )
+        seen[path] = source
 
 
-def _pairs(
-    name: str, dependency: Mapping[str, Any], resolved: Resolved
-) -> Sequence[tuple[str, str]]:
-    patterns = as_patterns(dependency.get("select"))
-    is_selected = matcher(patterns) if patterns else lambda path: True
-    target = os.path.normpath(dependency.get("target", "."))
-    pairs = [
-        (path, os.path.normpath(os.path.join(target, path)))
-        for path in resolved.paths
-        if is_selected(path)
-    ]
-    if not pairs:
-        raise DependencyError(f"{name}: select matches none of {len(resolved.paths)} files")
-    return pairs
+def _placed(name: str, resolved: Resolved, settings: Mapping[str, Any]) -> Dependency:
+    from gage._internal.project.picking import pick_files
+    from gage._internal.project.source_rules import parse_rules
+
+    rules = parse_rules(settings.get("select"))
+    names = dict(zip(resolved.paths, resolved.names or resolved.paths, strict=True))
+    chosen = pick_files(resolved.root, resolved.paths, rules)
+    if not chosen and not resolved.made:
+        count = counted(len(resolved.paths), "file")
+        raise DependencyError(f"{name}: select takes none of {count}")
+    rename = _Rename(name, settings.get("rename", {}), settings.get("target", "."))
+    pairs = [(path, rename.path_of(names[path])) for path in chosen]
+    made = {rename.path_of(path): data for path, data in resolved.made.items()}
+    rename.check_all_used()
+    return Dependency(name, resolved, pairs, made, settings)
+
+
+class _Rename:
+    """The paths that files of a dependency get: some have new names, and all are in the target."""
+
+    def __init__(self, name: str, renamed: Mapping[str, str], target: str) -> None:
+        self._name = name
+        self._renamed = {os.path.normpath(old): new for old, new in renamed.items()}
+        self._unused = set(self._renamed)
+        self._target = target
+
+    def path_of(self, path: str) -> str:
+        """Return the path in the run; the longest of the names that hold for a path counts."""
+        old = path
+        while old and old not in self._renamed:
+            old = os.path.dirname(old)
+        if old:
+            self._unused.discard(old)
+            path = self._renamed[old] + path[len(old) :]
+        return os.path.normpath(os.path.join(self._target, path))
+
+    def check_all_used(self) -> None:
+        if self._unused:
+            unused = printable(min(self._unused))
+            raise DependencyError(f"{self._name}: rename has {unused}, which is none of its files")
+
+
+def _copy(found: Dependency, files: StagedFiles) -> None:
+    is_writable = bool(found.settings.get("writable"))
+    link = found.settings.get("link", "auto")
+    files.copy(found.resolved.root, found.pairs, DEPENDENCY, link, is_writable)
+    for path, data in found.made.items():
+        files.create(path, data, DEPENDENCY, is_writable)
+
+
+def _check_digest(found: Dependency, files: StagedFiles) -> None:
+    wanted = found.settings.get("sha256")
+    if wanted is None:
+        return
+    digest = _digest(found, files)
+    if digest != wanted.lower():
+        raise DependencyError(
+            f"{found.name}: sha256 is {digest}, not {wanted}",
+            "if the files are right, write this digest into the Gage file",
+        )
+
+
+def _entries(found: Dependency, files: StagedFiles) -> list[Entry]:
+    return [entry for entry in map(files.get, found.paths) if entry is not None]
+
+
+def _digest(found: Dependency, files: StagedFiles) -> str:
+    """Return the digest of one file; of several, that of what `sha256sum` prints of them by path.
+
+    Paths are relative to the target.
+    """
+    entries = [entry for entry in _entries(found, files) if entry.sha256]
+    if len(entries) == 1:
+        return entries[0].sha256
+    target = found.settings.get("target", ".")
+    pairs = sorted((os.path.relpath(entry.path, target), entry.sha256) for entry in entries)
+    text = "".join(f"{sha256}  {path}\n" for path, sha256 in pairs)
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def _record(found: Dependency, files: StagedFiles) -> dict[str, Any]:
+    entries = _entries(found, files)
+    return {
+        "name": found.settings.get("name", found.name),
+        "origin": found.resolved.origin,
+        "lineage": dict(found.resolved.lineage),
+        "files": len(entries),
+        "bytes": sum(entry.size for entry in entries),
+        "sha256": _digest(found, files),
+        "relocatable": found.settings.get("link") != "symlink",
+    }
+
+
+def _in_words(spec: Any) -> str:
+    if isinstance(spec, Mapping):
+        return " ".join(f"{key}={printable(str(value))}" for key, value in spec.items())
+    return " ".join(map(printable, as_patterns(spec)))

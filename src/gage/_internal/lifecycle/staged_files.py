@@ -14,13 +14,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
 from gage._internal.fs import Stamp, printable
-from gage._internal.lifecycle.copying import Copied, Job, Restless, copy_files
+from gage._internal.lifecycle.copying import (
+    AUTO,
+    HARDLINK,
+    CannotLink,
+    Copied,
+    Job,
+    Restless,
+    copy_files,
+)
 from gage._internal.lifecycle.digests import Digests
 from gage._internal.store import manifest
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
 from gage._internal.types import Run
 
+SYMLINK = "symlink"
 _OWNER_WRITE = 0o200
 _WRITE_BITS = 0o222
 
@@ -47,6 +56,9 @@ class StagedFiles:
         self._stamps: dict[str, Stamp] = {}
         self._foreign: set[str] = set()
         self._suspects: set[str] = set()
+        self._writable: set[str] = set()
+        # Other names of files that lie elsewhere, whose mode is not ours to change.
+        self._linked: set[str] = set()
         self._folders: set[str] = set()
 
     def get(self, path: str) -> Entry | None:
@@ -68,7 +80,7 @@ class StagedFiles:
 
     def is_writable(self, path: str) -> bool:
         """Tell whether the run may write to a path."""
-        return self._is_writable(path)
+        return path in self._writable or self._is_writable(path)
 
     def by_path(self) -> Mapping[str, Entry]:
         """Return the entries of all files by path, in the order in which they came."""
@@ -86,16 +98,27 @@ class StagedFiles:
         """Return the entries of all files, by the bytes of their paths."""
         return tuple(self._entries[path] for path in sorted(self._entries, key=os.fsencode))
 
-    def copy(self, root: str, sources: Iterable[tuple[str, str]], type_: str) -> int:
+    def copy(
+        self,
+        root: str,
+        sources: Iterable[tuple[str, str]],
+        type_: str,
+        link: str = AUTO,
+        is_writable: bool = False,
+    ) -> int:
         """Copy files and links from below `root` into the run; return how many.
 
-        `sources` pairs a path relative to `root` with the path it gets in the run.
+        `sources` pairs a path relative to `root` with the path it gets in the run. `link` is how
+        (see `copying.LINKS`; or `SYMLINK`, which makes links to the files); `is_writable` lets the
+        run write to all of them.
 
         Raises:
-            SourceRefused: a link leaves the run, or a file is special, gone, or never still.
+            SourceRefused: a link leaves the run, or a file is special, gone, never still, or cannot
+                be linked as asked.
             FileExistsError: the run has a file at a path already.
         """
         pairs = list(sources)
+        root = root.rstrip("/")
         made = {""}
         for source, path in pairs:
             self._make_parents(root, source, path, made)
@@ -104,10 +127,20 @@ class StagedFiles:
             full = f"{root}/{source}"
             known = self._digests.find(full, path)
             target = f"{self._run.run_dir}/{path}"
-            jobs.append(Job(full, target, self._is_writable(path), known))
+            if is_writable:
+                self._writable.add(path)
+            if link == HARDLINK:
+                self._linked.add(path)
+            jobs.append(Job(full, target, self.is_writable(path), known, link))
         events = []
-        for (_, path), job, copied in zip(pairs, jobs, _copy(jobs, self._needles), strict=True):
-            if copied is None:
+        if link == SYMLINK:
+            copies: Sequence[Copied | None] = [None] * len(jobs)
+        else:
+            copies = _copy(jobs, self._needles)
+        for (_, path), job, copied in zip(pairs, jobs, copies, strict=True):
+            if link == SYMLINK:
+                entry, stamp = _link_to(job, path, type_)
+            elif copied is None:
                 entry, stamp = _copy_other(job, path, type_)
             else:
                 entry = Entry(path, FILE, type_, copied.mode, copied.size, copied.sha256)
@@ -122,6 +155,22 @@ class StagedFiles:
         log_files(self._run, events)
         return len(events)
 
+    def create(self, path: str, data: bytes, type_: str, is_writable: bool = False) -> None:
+        """Write a file that has no source.
+
+        Raises:
+            FileExistsError: the run has a file at the path already.
+        """
+        if is_writable:
+            self._writable.add(path)
+        full = self._full(path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        fs.create_file(full, data, 0o644 if self.is_writable(path) else 0o444)
+        entry = Entry(path, FILE, type_, stat.S_IMODE(os.lstat(full).st_mode), len(data))
+        entry = entry._replace(sha256=hashlib.sha256(data).hexdigest())
+        self._folders.clear()
+        log_files(self._run, [self._record(entry, ADDED)])
+
     def write(self, path: str, data: bytes) -> None:
         """Replace the content of a file that is staged."""
         entry = self._entries[path]
@@ -132,7 +181,8 @@ class StagedFiles:
     def thaw(self) -> None:
         """Give the files their owner's write bit, for a hook that changes them."""
         for path, entry in self._entries.items():
-            if entry.kind == FILE and not entry.mode & _OWNER_WRITE:
+            is_own = entry.kind == FILE and path not in self._linked
+            if is_own and not entry.mode & _OWNER_WRITE:
                 self._set_mode(path, entry.mode | _OWNER_WRITE)
 
     def find_changes(self, type_: str) -> int:
@@ -162,7 +212,7 @@ class StagedFiles:
         for path, entry in self._entries.items():
             if entry.kind != FILE:
                 continue
-            writable = self._is_writable(path)
+            writable = self.is_writable(path)
             if path in self._foreign and os.lstat(self._full(path)).st_nlink > 1:
                 self._unlink_others(entry, writable)
             mode = entry.mode | _OWNER_WRITE if writable else entry.mode & ~_WRITE_BITS
@@ -226,6 +276,8 @@ def _copy(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> Sequence[Copied
             f"{printable(str(error))} changes while it is copied",
             "stop what writes to it, or exclude it",
         ) from None
+    except CannotLink as error:
+        raise SourceRefused(f"{printable(error.source)} {error.reason}", error.remedy) from None
     except FileNotFoundError as error:
         raise _gone(str(error.filename)) from None
 
@@ -254,6 +306,14 @@ def _copy_other(job: Job, path: str, type_: str) -> tuple[Entry, Stamp]:
         raise SourceRefused(
             f"{printable(job.source)} is a socket, a pipe or a device", "exclude it"
         )
+    return entry, Stamp.of(os.lstat(job.target))
+
+
+def _link_to(job: Job, path: str, type_: str) -> tuple[Entry, Stamp]:
+    if not os.path.exists(job.source):
+        raise _gone(job.source)
+    os.symlink(job.source, job.target)
+    entry = Entry(path, LINK, type_, 0o777, len(os.fsencode(job.source)), target=job.source)
     return entry, Stamp.of(os.lstat(job.target))
 
 

@@ -184,6 +184,21 @@ def _one_group(text: str) -> str | None:
     return _plain(text)
 
 
+def _sha256(text: str) -> str | None:
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        return f"must be 64 hexadecimal digits, not {quoted(text)}"
+    return None
+
+
+def _word(*words: str) -> Problem:
+    def problem(text: str) -> str | None:
+        if text in words:
+            return None
+        return f"must be {_listed([quoted(word) for word in words], 'or')}, not {quoted(text)}"
+
+    return problem
+
+
 def _operation_name(text: str) -> str | None:
     if not text:
         return "must not be empty"
@@ -196,6 +211,7 @@ _FLAG = Value(flag=True)
 _PATH = Value(text=_inside)
 _PATHS = Value(text=_inside, items=_PATH)
 _RULES = Value(flag=True, text=_rule, items=Value(text=_rule))
+_RULES_OF_DEPENDENCY = Value(text=_rule, items=Value(text=_rule))
 _PATTERNS = Value(text=_pattern, items=Value(text=_pattern))
 _COMMAND = Value(text=_filled, items=_TEXT, may_be_empty=False)
 
@@ -235,15 +251,29 @@ _CONFIG = Table(
     together=_wrong_in_config,
 )
 
+_STATUSES = ("staged", "running", "completed", "failed", "terminated", "lost")
+_RUNS = {"run": _NAME, "operation": _NAME, "status": Value(text=_word(*_STATUSES))}
+_RUNS |= {"label": _NAME, "tag": _NAME}
+
 _DEPENDENCY = Table(
     {
         "project-files": _PATHS,
-        "run-files": _NAME,
-        "select": _PATTERNS,
+        "files": Value(text=_filled, items=_NAME, may_be_empty=False),
+        "run-files": Value(text=_filled, table=Table(_RUNS)),
+        "runs-summary": Value(
+            text=_filled, table=Table({**_RUNS, "format": Value(text=_word("json", "csv"))})
+        ),
+        "name": _NAME,
+        "description": _TEXT,
+        "select": _RULES_OF_DEPENDENCY,
+        "rename": Value(table=Table({}, others=_PATH, names=_inside)),
         "target": _PATH,
+        "sha256": Value(text=_sha256),
+        "link": Value(text=_word("auto", "copy", "reflink", "hardlink", "symlink")),
+        "writable": _FLAG,
         "optional": _FLAG,
     },
-    one_of=("project-files", "run-files"),
+    one_of=("project-files", "files", "run-files", "runs-summary"),
     others=Value(anything=True),
 )
 

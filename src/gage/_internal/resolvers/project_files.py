@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from gage._internal.errors import DependencyError
-from gage._internal.fs import printable
+from gage._internal.fs import files_of, printable
 from gage._internal.types import as_patterns
 from gage.plugins import ResolveContext, Resolved
 
@@ -29,7 +29,12 @@ class ProjectFiles:
                     f" {printable(context.project_dir)}"
                 )
             paths += found
-        return Resolved(context.project_dir, sorted(set(paths)), "the project")
+        return Resolved(
+            context.project_dir,
+            sorted(set(paths)),
+            "the project",
+            lineage={"project": context.project_dir},
+        )
 
 
 def _expand(root: str, pattern: str) -> list[str]:
@@ -37,18 +42,8 @@ def _expand(root: str, pattern: str) -> list[str]:
 
     matches = [pattern] if os.path.lexists(os.path.join(root, pattern)) else []
     matches = matches or glob.glob(pattern, root_dir=root, recursive=True)
-    return [path for match in matches for path in _files_of(root, os.path.normpath(match))]
-
-
-def _files_of(root: str, path: str) -> list[str]:
-    full = os.path.join(root, path)
-    if os.path.islink(full) or not os.path.isdir(full):
-        return [path]
-    found = []
-    for folder, folders, files in os.walk(full):
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        inner = files + links
-        if not files and not folders:
-            inner = [""]
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in inner]
-    return found
+    return [
+        os.path.normpath(os.path.join(match, path))
+        for match in matches
+        for path in files_of(os.path.join(root, match))
+    ]

@@ -59,6 +59,21 @@ def prepare_time(run: Run, name: str, time_us: int) -> str:
     return fs.write_beside(layout.meta_path(run, name), b"%d\n" % time_us)
 
 
+def read_depends(run: Run) -> list[dict[str, Any]]:
+    """Return what is known of the dependencies of a run, an object for each; none if it has none.
+
+    Raises:
+        RunDamaged: the file cannot be understood.
+    """
+    data = find_meta(run, layout.DEPENDS)
+    if data is None:
+        return []
+    records = _parse_json(run, layout.DEPENDS, data)
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        raise damaged(run, layout.DEPENDS, "is not a list of objects")
+    return records
+
+
 def has_meta(run: Run, name: str) -> bool:
     """Tell whether a meta file exists."""
     return os.path.exists(layout.meta_path(run, name))

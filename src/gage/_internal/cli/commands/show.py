@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gage._internal.catalog.rows import record_as_json
@@ -16,6 +16,7 @@ from gage._internal.errors import RunDamaged
 from gage._internal.fs import printable
 from gage._internal.store import layout, manifest, meta
 from gage._internal.store.attributes import list_comments, read_attributes
+from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import Run
@@ -28,7 +29,11 @@ _TYPES = {SOURCE: "source", RUNTIME: "runtime", DEPENDENCY: "dependency", GENERA
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("run", nargs="?", default="1", metavar="RUN", help="a run; default: newest")
-    parser.add_argument("-f", "--files", action="store_true", help="list its files instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("-f", "--files", action="store_true", help="list its files instead")
+    instead.add_argument(
+        "--graph", action="store_true", help="draw the runs it has files of and that have its files"
+    )
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -36,6 +41,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
     found = context.find_run(args.run)
     if args.files:
         _show_files(found, context)
+        return 0
+    if args.graph:
+        _show_graph(found, context)
         return 0
     record = find_record(found)
     if context.json:
@@ -56,6 +64,7 @@ def _more(run: Run) -> dict[str, Any]:
             "user": dict(read_attributes(run, layout.USER)),
             "system": dict(read_attributes(run, layout.SYS)),
             "files": _count_files(run),
+            "depends": meta.read_depends(run),
         }
     except RunDamaged as error:
         return {"damage": error.message}
@@ -102,11 +111,18 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from _table("summary", record.summary)
     files = more.get("files", {})
     yield from _table("files", {t: f"{n['count']} ({n['bytes']} bytes)" for t, n in files.items()})
+    depends = more.get("depends", [])
+    yield from _table("depends", {str(each.get("name")): _origin(each) for each in depends})
     yield from _table("system", more.get("system", {}))
     user = {name: value for name, value in more.get("user", {}).items() if name != layout.LABEL}
     yield from _table("user", user)
     for comment in more.get("comments", []):
         yield _line("comment", f"{date_text(comment['time'])} {printable(comment['text'])}")
+
+
+def _origin(dependency: Mapping[str, Any]) -> str:
+    number = dependency.get("files", 0)
+    return f"{counted(number, 'file')} of {dependency.get('origin')}"
 
 
 def _line(name: str, text: str) -> str:
@@ -130,6 +146,16 @@ def _show_files(run: Run, context: Context) -> None:
         printer.print_data(
             f"{entry.type} {entry.mode:04o} {entry.size:>10} {printable(entry.path)}"
         )
+
+
+def _show_graph(run: Run, context: Context) -> None:
+    from gage._internal.cli import graph
+
+    if context.json:
+        printer.print_json(graph.as_json(run))
+        return
+    for line in graph.as_text(run):
+        printer.print_data(line)
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
