@@ -1153,4 +1153,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 12 + 13 + 8 + 5 + 5 + 6
+    assert explained == 3 + 12 + 14 + 8 + 5 + 5 + 6

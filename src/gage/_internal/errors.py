@@ -83,6 +83,12 @@ class DependencyError(GageError):
     reference = "dependency-unresolved"
 
 
+class ArchiveRefused(GageError):
+    """An archive is none, is damaged, or holds what an honest one does not."""
+
+    reference = "archive-refused"
+
+
 class HookFailed(GageError):
     """A hook of the operation did not exit with 0."""
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gage._internal import fs
 from gage._internal.errors import DependencyError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.staged_files import StagedFiles
-from gage._internal.store import layout, meta
+from gage._internal.store import layout, manifest, meta
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.manifest import DEPENDENCY, Entry
 from gage._internal.types import OpDef, Run, as_patterns
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     *("name", "description", "select", "rename", "target"),
-    *("sha256", "link", "writable", "optional"),
+    *("sha256", "unpack", "link", "writable", "optional"),
 )
 
 
@@ -62,11 +64,13 @@ def stage_dependencies(run: Run, opdef: OpDef, project_dir: str | None, files: S
         if isinstance(found, DependencyError):
             log_action(run, f"Left out: {found}")
             continue
-        check_is_free(found, lambda path: files.get(path) is not None)
-        _copy(found, files)
-        _check_digest(found, files)
-        log_action(run, f"Copied {counted(len(found.paths), 'file')} of {found.resolved.origin}")
-        records.append(_record(found, files))
+        with _unpacked(run, found) as placed:
+            check_is_free(placed, lambda path: files.get(path) is not None)
+            _copy(placed, files)
+        digest = _digest(placed, files) if placed is found else _digest_of_archives(found)
+        _check_digest(found, digest)
+        log_action(run, f"Copied {counted(len(placed.paths), 'file')} of {placed.resolved.origin}")
+        records.append(_record(placed, files, digest))
     if records:
         meta.write_json(run, layout.DEPENDS, records)
 
@@ -121,10 +125,15 @@ def check_is_free(dependency: Dependency, is_taken: Callable[[str], bool]) -> No
         seen[path] = source
 
 
-def _placed(name: str, resolved: Resolved, settings: Mapping[str, Any]) -> Dependency:
+def _placed(
+    name: str, resolved: Resolved, settings: Mapping[str, Any], unpacked: bool = False
+) -> Dependency:
+    """Give the files of a dependency their paths; archives have some once they are unpacked."""
     from gage._internal.project.picking import pick_files
     from gage._internal.project.source_rules import parse_rules
 
+    if settings.get("unpack") and not unpacked:
+        return Dependency(name, resolved, [(path, path) for path in resolved.paths], {}, settings)
     rules = parse_rules(settings.get("select"))
     names = dict(zip(resolved.paths, resolved.names or resolved.paths, strict=True))
     chosen = pick_files(resolved.root, resolved.paths, rules)
@@ -171,12 +180,31 @@ def _copy(found: Dependency, files: StagedFiles) -> None:
         files.create(path, data, DEPENDENCY, is_writable)
 
 
-def _check_digest(found: Dependency, files: StagedFiles) -> None:
-    wanted = found.settings.get("sha256")
-    if wanted is None:
+@contextmanager
+def _unpacked(run: Run, found: Dependency) -> Iterator[Dependency]:
+    """Yield a dependency with what is in its archives in place of them, where it is to be so.
+
+    They are unpacked beside the run, from where they are taken as any files are.
+    """
+    if not found.settings.get("unpack"):
+        yield found
         return
-    digest = _digest(found, files)
-    if digest != wanted.lower():
+    from gage._internal.lifecycle.archives import unpack_archive
+
+    folder = fs.path_beside(f"{run.run_dir}.unpacked")
+    os.mkdir(folder)
+    try:
+        for path in found.resolved.paths:
+            unpack_archive(os.path.join(found.resolved.root, path), folder)
+        resolved = found.resolved._replace(root=folder, paths=fs.files_of(folder), names=None)
+        yield _placed(found.name, resolved, found.settings, unpacked=True)
+    finally:
+        fs.remove_tree(folder)
+
+
+def _check_digest(found: Dependency, digest: str) -> None:
+    wanted = found.settings.get("sha256")
+    if wanted is not None and digest != wanted.lower():
         raise DependencyError(
             f"{found.name}: sha256 is {digest}, not {wanted}",
             "if the files are right, write this digest into the Gage file",
@@ -201,7 +229,19 @@ def _digest(found: Dependency, files: StagedFiles) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
-def _record(found: Dependency, files: StagedFiles) -> dict[str, Any]:
+def _digest_of_archives(found: Dependency) -> str:
+    resolved = found.resolved
+    digests = [manifest.entry_of(resolved.root, path, "").sha256 for path in resolved.paths]
+    if len(digests) == 1:
+        return digests[0]
+    names = resolved.names or resolved.paths
+    text = "".join(
+        f"{sha256}  {path}\n" for path, sha256 in sorted(zip(names, digests, strict=True))
+    )
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def _record(found: Dependency, files: StagedFiles, digest: str) -> dict[str, Any]:
     entries = _entries(found, files)
     return {
         "name": found.settings.get("name", found.name),
@@ -209,7 +249,7 @@ def _record(found: Dependency, files: StagedFiles) -> dict[str, Any]:
         "lineage": dict(found.resolved.lineage),
         "files": len(entries),
         "bytes": sum(entry.size for entry in entries),
-        "sha256": _digest(found, files),
+        "sha256": digest,
         "relocatable": found.settings.get("link") != "symlink",
     }
 

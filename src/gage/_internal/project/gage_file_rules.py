@@ -269,6 +269,7 @@ _DEPENDENCY = Table(
         "rename": Value(table=Table({}, others=_PATH, names=_inside)),
         "target": _PATH,
         "sha256": Value(text=_sha256),
+        "unpack": _FLAG,
         "link": Value(text=_word("auto", "copy", "reflink", "hardlink", "symlink")),
         "writable": _FLAG,
         "optional": _FLAG,
