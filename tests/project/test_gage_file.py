@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -50,8 +51,8 @@ def message(name: str, text: str | bytes) -> str:
 
 
 VALID_KEYS = (
-    "description, default, version, exec, sourcecode, config, depends, runtime, env, writable,"
-    " summary and output-summary"
+    "description, default, version, exec, sourcecode, config, depends, runtime, env, secrets,"
+    " writable, summary and output-summary"
 )
 
 
@@ -904,6 +905,7 @@ VALID: list[dict[str, Any]] = [
         }
     },
     {"a": {"exec": "a", "env": {}}},
+    {"a": {"exec": "a", "secrets": "A"}, "b": {"exec": "a", "secrets": ["A", "B_C"]}},
     {"a": {"exec": "a", "env": {"A": "", "B": 1, "C": 1.5, "D": False}}},
     {"a": {"exec": "a", "writable": "out/**", "summary": "a/summary.json"}},
     {"a": {"exec": "a", "writable": ["out", "a b"]}},
@@ -1003,6 +1005,9 @@ INVALID: list[Any] = [
     _op(env={"A": None}),
     _op(env={"A": ["b"]}),
     _op(env=["A=b"]),
+    _op(secrets={"A": "b"}),
+    _op(secrets=["A=b"]),
+    _op(secrets=[""]),
     _op(writable=False),
     _op(summary=".."),
     _op(summary="a/..\0"),
@@ -1056,13 +1061,15 @@ def test_invalid_to_the_checker_only(document: Any) -> None:
 
 
 def _only_the_checker_finds(fault: Fault) -> bool:
-    in_dependency = "depends" in fault.path
+    in_dependency, text = "depends" in fault.path, fault.text
+    is_rule = not {"sourcecode", "select"}.isdisjoint(fault.path)
     return (
         "only one operation can be the default" in fault.text
         or "regular expression" in fault.text
         or "exactly one group" in fault.text
         or "surrogate" in fault.text
         or "nested too deeply" in fault.text
+        or (is_rule and not re.search("must be (a string|true)|must not (be empty|contain)", text))
         or (in_dependency and "did you mean" in fault.text)
         or (in_dependency and "must have only one of" in fault.text)
         or not {"sourcecode", "select", "writable"}.isdisjoint(fault.path)
@@ -1153,4 +1160,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 12 + 14 + 8 + 5 + 5 + 6
+    assert explained == 3 + 13 + 14 + 8 + 5 + 5 + 6

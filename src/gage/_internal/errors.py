@@ -143,6 +143,18 @@ class NotStaged(GageError):
     reference = "run-not-staged"
 
 
+class SecretMissing(GageError):
+    """A secret that a run needs has no value here."""
+
+    reference = "secret-missing"
+
+
+class SecretWritten(GageError):
+    """The value of a secret would be written down."""
+
+    reference = "secret-written"
+
+
 class AlreadyStarted(GageError):
     """A staged run is started once; this one was, or is being."""
 

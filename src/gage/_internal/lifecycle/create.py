@@ -8,12 +8,16 @@ from typing import Any
 
 import gage
 from gage._internal import fs
+from gage._internal.errors import SecretWritten
+from gage._internal.fs import printable
 from gage._internal.lifecycle.init import init_run_meta
 from gage._internal.lifecycle.make import make_run
+from gage._internal.lifecycle.masking import SHORTEST
+from gage._internal.lifecycle.secret_values import find_secrets, secret_names
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.store import layout, lock
 from gage._internal.store.attributes import add_tags, check_tags
-from gage._internal.types import Run
+from gage._internal.types import OpCmd, Run
 
 
 def create_run(
@@ -27,9 +31,11 @@ def create_run(
 
     Raises:
         UsageError: a tag is empty or too long; no run is made.
+        SecretWritten: the value of a secret would be written down; no run is made.
     """
     check_tags(tags)
     command = operation_cmd(operation, config)
+    _check_no_secret(operation, command, config)
     user_attrs = {} if label is None else {"label": label}
     if lock.list_abandoned(home):
         from gage._internal.catalog.leftovers import clear_abandoned
@@ -47,6 +53,23 @@ def create_run(
         _discard(run)
         raise
     return run
+
+
+def _check_no_secret(operation: Operation, command: OpCmd, config: Mapping[str, Any]) -> None:
+    names = secret_names(operation.opdef.data)
+    if not names:
+        return
+    secrets = {name: v for name, v in find_secrets(names).items() if len(v) >= SHORTEST}
+    written = [*(("the command", word) for word in command.args)]
+    written += [(f"env {name}", value) for name, value in command.env.items()]
+    written += [(f"config {name}", str(value)) for name, value in config.items()]
+    for where, text in written:
+        for name, value in secrets.items():
+            if value in text:
+                raise SecretWritten(
+                    f"{printable(where)} has the value of the secret {name}, and would be kept",
+                    f"leave it out: the run has {name} in its environment when it starts",
+                )
 
 
 def _discard(run: Run) -> None:

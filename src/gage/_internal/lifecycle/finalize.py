@@ -12,11 +12,12 @@ from gage._internal import clock, fs
 from gage._internal.errors import GageError
 from gage._internal.fs import Stamp, printable
 from gage._internal.lifecycle.hooks import run_env, run_hook
+from gage._internal.lifecycle.masking import Mask
 from gage._internal.store import layout, lock, manifest, meta
 from gage._internal.store.command_lines import FINALIZE, RUN, exec_part
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_action, log_files
 from gage._internal.store.manifest import GENERATED, Entry, Manifest
-from gage._internal.types import Run
+from gage._internal.types import NOTHING, Run
 
 DEFAULT_SUMMARY = "summary.json"
 # Microseconds. To wait for the disk is nothing after such a run, and much after a shorter one,
@@ -25,27 +26,32 @@ _LONG = 10_000_000
 
 
 def finalize_run(
-    run: Run, error: str | None = None, stamps: Mapping[str, Stamp] | None = None
+    run: Run,
+    error: str | None = None,
+    stamps: Mapping[str, Stamp] | None = None,
+    secrets: Mapping[str, str] = NOTHING,
 ) -> str | None:
     """Write down what a run has ended with; return why it failed, apart from its exit status.
 
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
-    before the run; a file whose stamp is the same is not read again. Each part is tried
+    before the run; a file whose stamp is the same is not read again. `secrets` are for the hook,
+    and masked in all that is recorded. Each part is tried
     whatever becomes of the others; the first failure is recorded. `stopped` is stamped last, after
     a long run when all is on disk, its results too; then the lock is given back.
     """
     data = meta.read_opdef(run).data
+    mask = Mask(secrets.values())
     parts: tuple[Callable[[], None], ...] = (
-        lambda: _run_finalize_hook(run, data),
-        lambda: _write_summary(run, data),
+        lambda: _run_finalize_hook(run, data, secrets, mask),
+        lambda: _write_summary(run, data, mask),
         lambda: _write_manifest(run, stamps or {}),
     )
     for part in parts:
         try:
             part()
         except (GageError, OSError, ValueError) as failure:
-            log_action(run, f"Failed: {failure}")
-            error = error or str(failure)
+            log_action(run, mask.text(f"Failed: {failure}"))
+            error = error or mask.text(str(failure))
     if error is not None:
         meta.write_text(run, layout.ERROR, error)
     log_action(run, "Writing stopped")
@@ -69,21 +75,23 @@ def _took_long(run: Run) -> bool:
     return started is not None and clock.now() - started >= _LONG
 
 
-def _run_finalize_hook(run: Run, data: Mapping[str, Any]) -> None:
+def _run_finalize_hook(
+    run: Run, data: Mapping[str, Any], secrets: Mapping[str, str], mask: Mask
+) -> None:
     command = exec_part(data.get("exec"), FINALIZE)
     if command is not None:
-        env = {**meta.read_cmd(run).env, **run_env(run)}
-        run_hook(run, FINALIZE, command, env, f"exec.{FINALIZE}")
+        env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
+        run_hook(run, FINALIZE, command, env, f"exec.{FINALIZE}", mask)
 
 
-def _write_summary(run: Run, data: Mapping[str, Any]) -> None:
+def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:
     """Write the summary: the file that the run wrote, and what its output tells."""
     summary = _read_summary(run, data)
     patterns = data.get("output-summary")
     if patterns:
         summary.update(_output_summary(run, patterns))
     if summary:
-        meta.write_json(run, layout.SUMMARY, summary)
+        meta.write_meta(run, layout.SUMMARY, mask.data(meta.json_bytes(summary)))
 
 
 def _read_summary(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from gage._internal.errors import HookFailed
 from gage._internal.fs import printable
 from gage._internal.lifecycle.execute import CannotExecute, execute
+from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.store import layout
 from gage._internal.store.logs import log_action
 from gage._internal.store.output import OutputWriter
@@ -26,17 +27,21 @@ def run_env(run: Run) -> Mapping[str, str]:
 
 
 def run_hook(
-    run: Run, phase: str, command: Sequence[str], env: Mapping[str, str], name: str
+    run: Run, phase: str, command: Sequence[str], env: Mapping[str, str], name: str, mask: Mask
 ) -> None:
     """Run the hook of a phase; `name` is its key in the Gage file, `env` added to the inherited.
+
+    What `mask` knows as secret is not in the output that is kept.
 
     Raises:
         HookFailed: it cannot be started, or did not exit with 0.
     """
     log_action(run, f"Running {name}")
     writer = OutputWriter(run, phase)
+    output = MaskedOutput(mask, writer.write)
     try:
-        ended = execute(command, run.run_dir, {**os.environ, **env}, writer.write, run.id)
+        ended = execute(command, run.run_dir, {**os.environ, **env}, output.write, run.id)
+        output.close()
     except CannotExecute as error:
         raise HookFailed(f"{name} cannot be started: {error}") from None
     finally:

@@ -17,6 +17,8 @@ from gage._internal.lifecycle.digests import Digests, digests_path
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.leaks.find import find_leaks
 from gage._internal.lifecycle.leaks.places import Places, find_places
+from gage._internal.lifecycle.masking import Mask
+from gage._internal.lifecycle.secret_values import find_secrets, secret_names
 from gage._internal.lifecycle.stage_config import stage_config
 from gage._internal.lifecycle.stage_dependencies import stage_dependencies
 from gage._internal.lifecycle.stage_runtime import stage_runtime
@@ -152,8 +154,13 @@ def _run_phase_hook(
     if project_dir is not None:
         env["PROJECT_DIR"] = project_dir
     files.thaw()
-    run_hook(run, phase, command, env, f"exec.{name}")
+    run_hook(run, phase, command, env, f"exec.{name}", _mask(opdef))
     files.find_changes(type_)
+
+
+def _mask(opdef: OpDef) -> Mask:
+    names = secret_names(opdef.data)
+    return Mask(find_secrets(names).values() if names else ())
 
 
 def _find_leaks(

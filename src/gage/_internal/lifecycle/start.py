@@ -15,11 +15,13 @@ from gage._internal.fs import Stamp
 from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, execute
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
+from gage._internal.lifecycle.masking import Mask, MaskedOutput
+from gage._internal.lifecycle.secret_values import read_secrets, secret_names
 from gage._internal.store import layout, lock, manifest, meta, status
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.output import OutputWriter
-from gage._internal.types import OpCmd, Run
+from gage._internal.types import NOTHING, OpCmd, Run
 
 # Held while the run executes, so that its end can be recorded on a disk it has filled.
 _SPARE_BYTES = 64 * 1024
@@ -46,11 +48,12 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         NotStaged: the run is not staged.
         AlreadyStarted: the run was started before, or somebody is starting it now.
         RunChanged: its files are not those that were staged; it stays staged.
+        SecretMissing: a secret that it needs has no value here; it stays staged.
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
     is_fresh = lock.is_kept(run)
     try:
-        command, stamps = _prepare(run)
+        command, stamps, secrets = _prepare(run)
     except BaseException:
         if is_fresh:
             _give_back(run, is_fresh)
@@ -67,26 +70,32 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         _give_back(run, is_fresh)
         raise
     recorder = _Recorder(run, echo)
-    env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **run_env(run)}
+    output = MaskedOutput(Mask(secrets.values()), recorder.write)
+    env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **secrets, **run_env(run)}
     try:
-        ended = execute(command.args, run.run_dir, env, recorder.write, run.id)
+        ended = execute(command.args, run.run_dir, env, output.write, run.id)
+        output.close()
         error = recorder.close()
     except CannotExecute as failure:
         recorder.close()
         ended = Ended(str(failure.exit_code))
         error = str(failure)
-    return _end(run, ended, error, stamps)
+    return _end(run, ended, error, stamps, secrets)
 
 
-def _prepare(run: Run) -> tuple[OpCmd, Mapping[str, Stamp]]:
-    """Return what starts a run, and its files as they are, once all is as it was staged."""
+def _prepare(run: Run) -> tuple[OpCmd, Mapping[str, Stamp], Mapping[str, str]]:
+    """Return what starts a run, its files as they are, and its secrets.
+
+    All is then as it was staged.
+    """
     _check_staged(run)
     meta.check_schema(run)
     # Needed when the run has ended: what cannot be read is to be known before it starts.
-    meta.read_opdef(run)
+    names = secret_names(meta.read_opdef(run).data)
     command = meta.read_cmd(run)
+    secrets = read_secrets(names) if names else NOTHING
     try:
-        return command, manifest.verify(run)
+        return command, manifest.verify(run), secrets
     except RunChanged:
         # Another may have started it meanwhile, and what it generates is no change.
         _check_staged(run)
@@ -140,7 +149,13 @@ def _remove_spare(run: Run) -> None:
         pass
 
 
-def _end(run: Run, ended: Ended, error: str | None, stamps: Mapping[str, Stamp]) -> Outcome:
+def _end(
+    run: Run,
+    ended: Ended,
+    error: str | None,
+    stamps: Mapping[str, Stamp],
+    secrets: Mapping[str, str],
+) -> Outcome:
     """Record how the command ended, at once, then finalize the run."""
     _remove_spare(run)
     if ended.signal:
@@ -150,7 +165,7 @@ def _end(run: Run, ended: Ended, error: str | None, stamps: Mapping[str, Stamp])
     if ended.left:
         pids = ", ".join(map(str, ended.left))
         log_action(run, f"Left running: {pids}")
-    error = finalize_run(run, error, stamps)
+    error = finalize_run(run, error, stamps, secrets)
     return Outcome(status.exit_code(ended.exit_text), ended.signal, error)
 
 

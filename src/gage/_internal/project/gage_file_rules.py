@@ -293,6 +293,7 @@ _OPERATION = Table(
         "depends": Value(table=_DEPENDENCY, items=Value(table=_DEPENDENCY)),
         "runtime": _NAME,
         "env": Value(table=_ENV),
+        "secrets": Value(text=_variable, items=Value(text=_variable)),
         "writable": _PATTERNS,
         "summary": _PATH,
         "output-summary": Value(table=_OUTPUT_SUMMARY),
