@@ -107,3 +107,10 @@ def _list_on_terminal(env, cwd):
     os.close(terminal)
     assert process.wait(timeout=60) == 0
     return printed.decode()
+
+
+def test_no_run_that_matches_is_told_from_no_run(project):
+    here = project({"a.py": ""})
+    assert "gage: no runs in " in here.gage("list").err
+    here.gage("run", "a.py").succeeds()
+    assert "gage: no runs that match in " in here.gage("list", "--tag", "none").succeeds().err

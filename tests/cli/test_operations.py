@@ -56,3 +56,9 @@ def test_says_so_when_there_is_nothing_to_run(project):
     told = here.gage("operations").succeeds()
     assert told.out == "" and "gage init" in told.err
     assert here.gage("operations", "--json").succeeds().json == []
+
+
+def test_in_a_subdirectory_the_scripts_are_those_of_it(project):
+    here = project({"top.py": "", "exp/a.py": "lr = 1\n", ".gage/runs/x": ""})
+    told = here.gage("-C", str(here.dir / "exp"), "operations").succeeds().out
+    assert told == "a.py\n  lr=1  exp/a.py:1\n"

@@ -255,3 +255,40 @@ def test_a_signal_reaches_the_run_which_ends_as_terminated(project):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (9, b"told\n") and b"terminated" in err
     assert here.gage("show", "--json").json["reason"] == "stopped by SIGTERM"
+
+
+def test_a_run_that_changes_what_it_was_staged_with_says_so(project):
+    script = """
+import os
+for name in ("replaced.json", "state.txt"):
+    with open(name + ".tmp", "w") as file:
+        file.write("new")
+    os.replace(name + ".tmp", name)
+os.unlink("removed.txt")
+"""
+    here = project(
+        {
+            "gage.toml": '[a]\nexec = "python3 a.py"\nwritable = "state.txt"\n',
+            "a.py": script,
+            "replaced.json": "{}",
+            "removed.txt": "x",
+            "state.txt": "0",
+        }
+    )
+    told = here.gage("run").succeeds().err
+    named = "removed.txt, replaced.json"
+    assert f"the run changed or removed what it was staged with: {named}" in told
+    out = here.gage("show").out
+    assert "changed      removed.txt\nchanged      replaced.json\n" in out
+    assert here.gage("show", "--json").json["changed"] == ["removed.txt", "replaced.json"]
+    assert f"the run itself changed {named}" in here.gage("check", "1").succeeds().out
+    log = here.gage("logs", "--runner").out
+    assert "Changed by the run, which was staged with it: replaced.json" in log
+    assert "Removed by the run, which was staged with it: removed.txt" in log
+    assert "state.txt" not in told + log
+
+
+def test_config_that_is_written_as_an_option_gets_a_hint(project):
+    here = project({"a.py": "lr = 1\n"})
+    told = here.gage("run", "a.py", "--lr", "0.1").fails(2, "usage").err
+    assert "hint: config is written without dashes: lr=0.1" in told

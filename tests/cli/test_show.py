@@ -145,3 +145,10 @@ def test_tells_where_dependencies_came_from(project):
     assert drawn["upstream"][0]["status"] is None
     out = here.gage("show", train["id"], "--graph").succeeds().out
     assert f"┌ {prepare['id']}  not in this runs home" in out
+
+
+def test_files_of_a_run_that_was_not_staged(project):
+    here = project({"gage.toml": '[a]\nexec = "true"\ndepends = { files = "none" }\n'})
+    here.gage("run").exits(125)
+    told = here.gage("show", "--files").fails(1, "run-not-staged").err
+    assert "has no list of its files: it was not staged" in told

@@ -243,3 +243,12 @@ def test_the_gage_file_can_ask_for_sharing(project):
     assert "gage.toml:1: share must be true or false" in told.err
     here.write("gage.toml", "share = true\n[train]\nexec = 'true'\n")
     here.gage("stage").succeeds()
+
+
+def test_the_word_behind_explain_may_be_the_operation(project):
+    operations = "[a]\nexec = 'true'\ndefault = true\n[b]\nexec = 'true'\nsourcecode = '-a.py'\n"
+    here = project({"gage.toml": operations, "a.py": "", "b.txt": ""})
+    assert "out  a.py" in here.gage("stage", "--explain", "b").succeeds().out
+    (here.dir / "b").mkdir()
+    here.write("b/c.txt", "")
+    assert "a.py" not in here.gage("stage", "--explain", "b").succeeds().out

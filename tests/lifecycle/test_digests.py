@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -325,3 +326,21 @@ def test_a_file_that_has_all_the_links_it_can_have_is_copied(stage, ext4: Path) 
     third = stage(True, home=ext4 / "runs")
     assert inode_of(first, "empty") != inode_of(second, "empty") == inode_of(third, "empty")
     assert inode_of(first, "train.py") == inode_of(third, "train.py")
+
+
+def test_what_is_searched_for_has_an_order(tmp_path: Path) -> None:
+    code = (
+        "from gage._internal.lifecycle.leaks.places import find_places\n"
+        "print(find_places('/a/b', '/long/project').needles())"
+    )
+    env = {**os.environ, "HOME": "/long/homedir", "VIRTUAL_ENV": "/long/environ"}
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**env, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in range(8)
+    }
+    assert len(found) == 1

@@ -153,7 +153,11 @@ def _help(tokens: int, parent: int) -> tuple[bool, Any]:
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
-    answer = marshal.dumps(_help(*map(int, sys.argv[2:4])))
+    try:
+        answer = marshal.dumps(_help(*map(int, sys.argv[2:4])))
+    except (KeyboardInterrupt, EOFError):
+        # Whoever is helped was interrupted or is gone, and tells of that itself.
+        os._exit(1)
     try:
         sys.stdout.buffer.write(answer)
         sys.stdout.flush()

@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=_unfitted, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"{self.prog} --help")
+        raise UsageError(message, _config_hint(message) or f"{self.prog} --help")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         sys.stdout.flush()
@@ -70,6 +70,16 @@ class _Parser(argparse.ArgumentParser):
         else:
             self.formatter_class = argparse.HelpFormatter
         return super().format_help()
+
+
+def _config_hint(message: str) -> str | None:
+    """Return what to write for an option that is meant as config: `lr=0.1` for `--lr 0.1`."""
+    import re
+
+    meant = re.fullmatch(r"unrecognized arguments: --([\w-]+)[ =](\S+)", message)
+    if meant is None:
+        return None
+    return f"config is written without dashes: {meant[1].replace('-', '_')}={meant[2]}"
 
 
 def _fitted(prog: str) -> argparse.HelpFormatter:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Sequence
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import duration_text
-from gage._internal.errors import GageError
+from gage._internal.errors import GageError, RunDamaged
+from gage._internal.fs import printable
 from gage._internal.lifecycle.start import start_run
+from gage._internal.store import manifest
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import Run
+
+_MOST_NAMED = 3
 
 
 class RunFailed(GageError):
@@ -46,11 +50,23 @@ def start(
     elif not args.quiet:
         took = duration_text(record.duration)
         printer.print_note(f"run {run_name(run.id)} {record.status} after {took}")
+        _tell_changed(run)
     if outcome.error is not None and outcome.exit_code == 0:
         raise RunFailed(f"run {run_name(run.id)} failed: {outcome.error}")
     if outcome.error is not None:
         printer.print_note(outcome.error)
     return outcome.exit_code
+
+
+def _tell_changed(run: Run) -> None:
+    try:
+        changed = list(map(printable, manifest.find_changed(run)))
+    except RunDamaged:
+        return
+    if changed:
+        named = ", ".join(changed[:_MOST_NAMED])
+        rest = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+        printer.print_note(f"the run changed or removed what it was staged with: {named}{rest}")
 
 
 def print_record(record: RunRecord) -> None:

@@ -162,8 +162,12 @@ def _write_manifest(run: Run, stamps: Mapping[str, Stamp]) -> None:
     ]
     superseded = {event.path for event in events}
     kept = tuple(e._replace(superseded=e.path in superseded) for e in staged.values())
-    manifest.write_manifest(run, Manifest(kept, tuple(ended)))
+    written = Manifest(kept, tuple(ended))
+    manifest.write_manifest(run, written)
     log_files(run, events)
+    for entry in written.changed():
+        what = "Changed" if entry.path in found else "Removed"
+        log_action(run, f"{what} by the run, which was staged with it: {entry.path}")
 
 
 def _find_entry(run: Run, path: str, type_: str) -> Entry | None:

@@ -147,12 +147,14 @@ def _wrong_in_operation(operation: Mapping[str, Any]) -> Iterator[tuple[KeyPath,
         problem = args_problem(command, has_args)
         if problem:
             yield keys, problem
-    env = operation.get("env")
     for place, source in sources.items():
         variables = source.get("env")
-        if isinstance(env, Mapping) and isinstance(variables, Mapping):
-            for name in filter(env.__contains__, variables):
-                yield (*place, "env", name), 'is in "env" of the operation too: leave one out'
+        for name in variables if isinstance(variables, Mapping) else ():
+            for attribute in ("env", "secrets"):
+                taken = operation.get(attribute)
+                if (isinstance(taken, (Mapping, list)) and name in taken) or name == taken:
+                    what = f"is in {quoted(attribute)} of the operation too: leave one out"
+                    yield (*place, "env", name), what
 
 
 def _config_tables(config: object) -> dict[KeyPath, Mapping[str, Any]]:

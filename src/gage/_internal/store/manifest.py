@@ -45,6 +45,7 @@ _STAGED = "# staged"
 _ENDED = "# ended"
 _SUPERSEDED = "#- "
 _DASH = "./-"
+_OWNER_WRITE = 0o200
 _READ_SIZE = 1 << 20
 # Bytes from which on it matters when a file is read.
 _LARGE = 4 << 20
@@ -72,6 +73,10 @@ class Manifest(NamedTuple):
 
     staged: tuple[Entry, ...]
     ended: tuple[Entry, ...] | None = None
+
+    def changed(self) -> list[Entry]:
+        """Return the staged entries of read-only files that the run has changed or removed."""
+        return [e for e in self.staged if e.superseded and not e.mode & _OWNER_WRITE]
 
     def present(self) -> Mapping[str, Entry]:
         """Return the entries that describe the run directory as it should be now."""
@@ -132,6 +137,20 @@ def read_manifest(run: Run) -> Manifest:
         return parse_manifest(text)
     except ValueError as error:
         raise RunDamaged(f"run {run.id} is damaged: manifest: {error}") from None
+
+
+def find_changed(run: Run) -> list[str]:
+    """Return the files that a run was staged with, read-only, and has changed or removed.
+
+    None where there is no manifest. A large one is only parsed where there are some.
+
+    Raises:
+        RunDamaged: the manifest cannot be understood.
+    """
+    data = meta.find_meta(run, layout.MANIFEST)
+    if data is None or f"\n{_SUPERSEDED}".encode() not in data:
+        return []
+    return [entry.path for entry in read_manifest(run).changed()]
 
 
 def format_manifest(manifest: Manifest) -> str:

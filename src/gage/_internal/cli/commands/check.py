@@ -100,9 +100,15 @@ def _result(name: str, check: Callable[[], str]) -> dict[str, str]:
 def _run_checks(run: Run) -> Iterator[Check]:
     yield "record", lambda: f"{read_record(run).status} run {run.id}"
     if meta.has_meta(run, layout.MANIFEST):
-        yield "files", lambda: f"{len(manifest.verify(run))} as in the manifest"
+        yield "files", lambda: _files(run)
     if find_record(run).status == status.STAGED:
         yield "command", lambda: _command(run)
+
+
+def _files(run: Run) -> str:
+    told = f"{len(manifest.verify(run))} as in the manifest"
+    changed = list(map(printable, manifest.find_changed(run)))
+    return f"{told}; the run itself changed {', '.join(changed)}" if changed else told
 
 
 def _command(run: Run) -> str:

@@ -25,7 +25,7 @@ _HEADER = """\
 _ATTRIBUTES = """\
 # description = "Say what it does"
 # sourcecode = ["-notebooks", "assets/logo.png"]  # leave out, take in
-# depends = {{ project-files = "data", target = "data" }}
+# depends = {{ project-files = "data" }}
 # env = {{ OMP_NUM_THREADS = "1" }}
 # writable = ["checkpoints/**"]  # staged files that the run may change
 # summary = "summary.json"  # metrics that the run writes

@@ -66,7 +66,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return 0
     if not shown:
         what = "deleted runs" if args.deleted else "runs"
-        printer.print_note(f"no {what} in {printable(home)}")
+        is_chosen = (args.status, args.operation, args.label, args.tag) != (None,) * 4
+        matching = " that match" if is_chosen else ""
+        printer.print_note(f"no {what}{matching} in {printable(home)}")
         return 0
     columns = ("#", "id", "name", "operation", "status", "age", "took", "config", "label")
     printer.print_table(

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if args.operation:
         found = [_describe(project, name, context.cwd) for name in args.operation]
     else:
-        names = project.operations or iter_scripts(project.dir)
+        names = project.operations or iter_scripts(context.cwd)
         found = [_describe_if_sound(project, name, context.cwd) for name in names]
     if context.json:
         printer.print_json(found)

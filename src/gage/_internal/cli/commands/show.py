@@ -12,7 +12,7 @@ from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import date_text, duration_text
 from gage._internal.cli.values import value_text
-from gage._internal.errors import RunDamaged
+from gage._internal.errors import NotStaged, RunDamaged
 from gage._internal.fs import printable
 from gage._internal.store import layout, manifest, meta
 from gage._internal.store.attributes import list_comments, read_attributes
@@ -64,6 +64,7 @@ def _more(run: Run) -> dict[str, Any]:
             "user": dict(read_attributes(run, layout.USER)),
             "system": dict(read_attributes(run, layout.SYS)),
             "files": _count_files(run),
+            "changed": manifest.find_changed(run),
             "depends": meta.read_depends(run),
         }
     except RunDamaged as error:
@@ -109,6 +110,7 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from _table("environment", record.cmd.env)
     yield from _table("config", record.config)
     yield from _table("summary", record.summary)
+    yield from (_line("changed", printable(path)) for path in more.get("changed", []))
     files = more.get("files", {})
     yield from _table("files", {t: f"{n['count']} ({n['bytes']} bytes)" for t, n in files.items()})
     depends = more.get("depends", [])
@@ -138,6 +140,8 @@ def _table(title: str, values: Any) -> Iterator[str]:
 
 
 def _show_files(run: Run, context: Context) -> None:
+    if not meta.has_meta(run, layout.MANIFEST) and not meta.has_meta(run, layout.STAGED):
+        raise NotStaged(f"run {run.id} has no list of its files: it was not staged")
     entries = sorted(manifest.read_manifest(run).present().values(), key=lambda e: e.path)
     if context.json:
         printer.print_json([_entry_json(entry) for entry in entries])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from gage._internal.cli import new_run, printer
 from gage._internal.cli.context import Context
@@ -49,6 +50,8 @@ def _explain(args: argparse.Namespace, context: Context) -> None:
     from gage._internal.cli import explanation
     from gage._internal.lifecycle.plan import difference, plan_run
 
+    if args.operation is None and _is_operation(args.explain, context):
+        args.operation, args.explain = args.explain, ""
     try:
         choice = new_run.choose(args, context)
     except (UnknownOperation, UsageError):
@@ -67,6 +70,12 @@ def _explain(args: argparse.Namespace, context: Context) -> None:
         return
     for text in explanation.as_text(lines, plan, since, is_whole=not args.explain):
         printer.print_data(text)
+
+
+def _is_operation(word: str, context: Context) -> bool:
+    """Tell whether the word behind --explain is an operation rather than a path."""
+    is_path = os.path.lexists(os.path.join(context.cwd, word))
+    return not is_path and word in context.project().operations
 
 
 def _preview(args: argparse.Namespace, context: Context) -> None:

@@ -47,7 +47,8 @@ class Places:
         """
         needles: list[bytes] = []
         paths = {place.path for place in self.all if place.kind != RUN}
-        for path in sorted(paths, key=len):
+        # Always in the same order: what was searched for these before is known by them.
+        for path in sorted(paths, key=lambda path: (len(path), path)):
             # Nobody writes `/root` alone, but `</root>` is in many files.
             needle = os.fsencode(path + "/" if path.count("/") == 1 else path)
             if not any(shorter in needle for shorter in needles):
