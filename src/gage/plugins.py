@@ -8,7 +8,7 @@ arguments.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from gage._internal.errors import UnknownPlugin
@@ -19,15 +19,31 @@ _RESOLVERS = {
     "project-files": "gage._internal.resolvers.project_files:ProjectFiles",
     "run-files": "gage._internal.resolvers.run_files:RunFiles",
     "runs-summary": "gage._internal.resolvers.runs_summary:RunsSummary",
+    "url": "gage._internal.resolvers.url:Url",
 }
 _RUNTIMES = {"inherit": "gage._internal.runtimes.inherit:Inherit"}
 
 
+# Is told what whoever waits should know, in sentences.
+Notice = Callable[[str], None]
+# Is told what is on its way, how many bytes of it are there, and of how many, if that is known.
+Progress = Callable[[str, int, "int | None"], None]
+
+
 class ResolveContext(NamedTuple):
-    """What a resolver may use: the project (its directory, or "") and the runs home."""
+    """What a resolver may use: the project (its directory, or "") and the runs home.
+
+    `sha256` is the digest that the dependency must have, in lower case, where one is given: what is
+    at hand with that digest need not be fetched. It is checked all the same. `notice` and
+    `progress` are told what happens. In a preview nothing is fetched (see `Resolved.awaited`).
+    """
 
     project_dir: str
     runs_home: str
+    sha256: str | None = None
+    notice: Notice = lambda sentence: None
+    progress: Progress = lambda what, done, total: None
+    is_preview: bool = False
 
 
 class Resolved(NamedTuple):
@@ -36,7 +52,9 @@ class Resolved(NamedTuple):
     `paths` are those of files and links relative to `root`, and as they are named in the run
     unless `names` holds other ones. `made` holds files that are only made now, by name. `origin`
     says where all of them come from in a few words, for people; `lineage`, values that JSON has,
-    says it for good: what is kept with the run to find the same files again.
+    says it for good: what is kept with the run to find the same files again. `digests` holds the
+    SHA-256 that files must have, by path, where a copy with another one would be a damaged one.
+    `awaited` are the names of files that a preview does not fetch.
     """
 
     root: str
@@ -45,6 +63,8 @@ class Resolved(NamedTuple):
     names: Sequence[str] | None = None
     made: Mapping[str, bytes] = NOTHING
     lineage: Mapping[str, Any] = NOTHING
+    digests: Mapping[str, str] = NOTHING
+    awaited: Sequence[str] = ()
 
 
 class Resolver(Protocol):

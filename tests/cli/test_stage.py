@@ -175,8 +175,11 @@ def test_preview_tells_the_whole_plan(project):
     }  # fmt: skip
     assert told["patches"]["train.py"].splitlines()[-3:] == ["-lr = 0.1", "+lr = 0.5", " print(lr)"]
     assert told["dependencies"] == [
-        {"name": "project-files weights.bin", "origin": "the project", "files": 1}
-    ]
+        {
+            "name": "project-files weights.bin", "origin": "the project", "files": 1,
+            "awaited": [],
+        }
+    ]  # fmt: skip
     assert told["requirements"] == ["python3"]
     assert [missed["path"] for missed in told["left_out"]] == [".env", "data/b.csv"]
     text = here.gage("stage", "train", "lr=0.5", "--preview").succeeds().out

@@ -14,6 +14,7 @@ BASE = ("types", "errors", "fs", "proc", "clock", "cores")
 LAYERS = (
     *((name,) for name in ("errors", "types", "clock", "proc", "fs", "cores")),
     ("store",),
+    ("downloads",),
     ("portable",),
     ("catalog",),
     ("project",),

@@ -332,7 +332,7 @@ def test_faults_in_toml(project: Path) -> None:
             ),
             (
                 'gage.toml:14: depends[1] of operation train must have "project-files",'
-                ' "files", "run-files" or "runs-summary" (or the resolver of a plugin)'
+                ' "files", "run-files", "runs-summary" or "url" (or the resolver of a plugin)'
             ),
             (
                 'gage.toml:15: depends[1].target of operation train must not contain "..", as'
@@ -917,6 +917,8 @@ VALID: list[dict[str, Any]] = [
                 {"run-files": {"operation": "a", "tag": "b"}, "name": "n", "writable": True},
                 {"runs-summary": {"status": "failed", "format": "csv"}, "sha256": "0aF9" * 16},
                 {"runs-summary": "a", "description": "d", "select": "-* size<1"},
+                {"url": "HTTPS://[::1]:65535?a@b", "sha256": "0" * 64},
+                {"url": ["http://b\u00fc.example/a/%20", "https://a:1/#"], "rename": {"a": "b"}},
             ],
         }
     },
@@ -1013,6 +1015,16 @@ INVALID: list[Any] = [
     _op(depends={"run-files": {"status": "done"}}),
     _op(depends={"run-files": {"format": "csv"}}),
     _op(depends={"runs-summary": {"format": "xml"}}),
+    _op(depends={"url": []}),
+    _op(depends={"url": "ftp://a/b"}),
+    _op(depends={"url": "a/b"}),
+    _op(depends={"url": "http:///b"}),
+    _op(depends={"url": "http://a/b\n"}),
+    _op(depends={"url": "http://a/b c"}),
+    _op(depends={"url": "http://a:65536/"}),
+    _op(depends={"url": "http://a:b@c/"}),
+    _op(depends={"url": ["http://a/", "https://a@b"]}),
+    _op(depends={"url": "http://a/", "files": "b"}),
     _op(depends=[{"http": 1, "optional": 1}]),
     _op(depends={"": 1}),
     _op(depends=[["a"]]),
@@ -1178,4 +1190,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 13 + 14 + 8 + 5 + 5 + 6
+    assert explained == 3 + 13 + 15 + 8 + 5 + 5 + 6

@@ -157,7 +157,7 @@ if __name__ == "__main__":
         answer = marshal.dumps(_help(*map(int, sys.argv[2:4])))
     except (KeyboardInterrupt, EOFError):
         # Whoever is helped was interrupted or is gone, and tells of that itself.
-        os._exit(1)
+        raise SystemExit(1) from None
     try:
         sys.stdout.buffer.write(answer)
         sys.stdout.flush()

@@ -89,6 +89,18 @@ class ArchiveRefused(GageError):
     reference = "archive-refused"
 
 
+class CacheDamaged(GageError):
+    """Downloads that were kept are not what they were."""
+
+    reference = "cache-damaged"
+
+
+class NotKept(GageError):
+    """An address of which nothing is kept."""
+
+    reference = "not-kept"
+
+
 class HookFailed(GageError):
     """A hook of the operation did not exit with 0."""
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "restore": "bring runs back from the trash",
     "purge": "remove deleted runs for good",
     "check": "check a run, or this installation and project",
+    "cache": "list, verify or clear what was downloaded",
     "completion": "print the completion script of a shell",
 }
 _RUNNING = ("run", "start")

@@ -71,12 +71,14 @@ def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) ->
     """
     project, operation, config = choose(args, context)
     run = create_run(context.home(project), operation, config, args.label, args.tags)
-    stage_run(
-        run,
-        project.dir,
-        durable=durable,
-        strict=args.strict,
-        share=args.share or project.share,
-        notice=printer.print_note,
-    )
+    with printer.ProgressLine() as progress:
+        stage_run(
+            run,
+            project.dir,
+            durable=durable,
+            strict=args.strict,
+            share=args.share or project.share,
+            notice=printer.print_note,
+            progress=progress,
+        )
     return run

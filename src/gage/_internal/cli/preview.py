@@ -9,7 +9,7 @@ from typing import Any
 
 from gage._internal.cli.values import config_text, counted_bytes
 from gage._internal.fs import printable
-from gage._internal.lifecycle.plan import Plan, PlannedFile
+from gage._internal.lifecycle.plan import Plan, PlannedDependency, PlannedFile
 from gage._internal.store.logs import counted
 
 
@@ -22,7 +22,7 @@ def as_text(plan: Plan) -> Iterator[str]:
     yield _line("source", _total(plan.source))
     yield from _named(
         "depends",
-        [f"{found.name}: {_total(found.files)} from {found.origin}" for found in plan.dependencies],
+        [f"{each.name}: {_given(each)} from {each.origin}" for each in plan.dependencies],
     )
     yield _line("runtime", printable(plan.runtime))
     yield from _named("hooks", [f"{name}: {shlex.join(args)}" for name, args in plan.hooks.items()])
@@ -53,8 +53,13 @@ def as_json(plan: Plan) -> dict[str, Any]:
         },
         "runtime": plan.runtime,
         "dependencies": [
-            {"name": found.name, "origin": found.origin, "files": len(found.files)}
-            for found in plan.dependencies
+            {
+                "name": each.name,
+                "origin": each.origin,
+                "files": len(each.files),
+                "awaited": list(each.awaited),
+            }
+            for each in plan.dependencies
         ],
         "hooks": {name: list(args) for name, args in plan.hooks.items()},
         "requirements": list(plan.requirements),
@@ -71,6 +76,13 @@ def _missed(plan: Plan) -> list[tuple[str, str]]:
 
 def _left_out(path: str, reason: str) -> str:
     return f"{path}: {reason}"
+
+
+def _given(dependency: PlannedDependency) -> str:
+    """Return how many files of which size there are, and which are yet to be downloaded."""
+    awaited = f"{', '.join(dependency.awaited)} to download" if dependency.awaited else ""
+    there = _total(dependency.files) if dependency.files or not awaited else ""
+    return " and ".join(filter(None, (there, awaited)))
 
 
 def _total(files: Sequence[PlannedFile]) -> str:

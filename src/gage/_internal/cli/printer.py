@@ -64,11 +64,79 @@ def print_error(error: GageError, as_json: bool) -> None:
 
 
 def _print_to_stderr(text: str) -> None:
+    ProgressLine.clear()
     try:
         print(text, file=sys.stderr, flush=True)
     except BrokenPipeError:
         # Whoever read it has gone; what the command does is not to end for that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+class ProgressLine:
+    """The last line of a terminal, which tells of what takes longer than a second.
+
+    It is there within a context, and goes before anything else is printed to stderr.
+    """
+
+    _is_shown = False
+    _AFTER = 1.0
+    _EVERY = 0.1
+
+    def __init__(self) -> None:
+        self._is_on = sys.stderr.isatty()
+        self._what = ""
+        self._from = 0
+        self._begun = 0.0
+        self._told = 0.0
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.clear()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Tell how many bytes of what are there, and of how many, if that is known."""
+        if not self._is_on:
+            return
+        import time
+
+        now = time.monotonic()
+        if what != self._what or done < self._from:
+            self._what, self._from, self._begun = what, done, now
+        if done == total:
+            self.clear()
+        elif now - self._begun >= self._AFTER and now - self._told >= self._EVERY:
+            self._told = now
+            self._show(progress_text(what, done, total, (done - self._from) / (now - self._begun)))
+
+    def _show(self, text: str) -> None:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        if len(text) >= width:
+            text = "…" + text[-(width - 2) :]
+        ProgressLine._is_shown = True
+        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    @classmethod
+    def clear(cls) -> None:
+        """Take the line away, if it is there."""
+        if cls._is_shown:
+            cls._is_shown = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def progress_text(what: str, done: int, total: int | None, rate: float) -> str:
+    """Return how far something is: `https://host/a  3.1 MB of 12.0 MB  1.2 MB/s  7s left`."""
+    from gage._internal.cli.times import duration_text
+    from gage._internal.cli.values import counted_bytes
+    from gage._internal.fs import printable
+
+    parts = [printable(what), counted_bytes(done), f"{counted_bytes(int(rate))}/s"]
+    if total is not None:
+        parts[1] += f" of {counted_bytes(total)}"
+    if total is not None and rate >= 1:
+        parts.append(f"{duration_text(int((total - done) / rate * 1e6))} left")
+    return "  ".join(parts)
 
 
 def print_table(

@@ -39,11 +39,15 @@ class PlannedFile(NamedTuple):
 
 
 class PlannedDependency(NamedTuple):
-    """A dependency that would be staged: what it is called, where it comes from, its files."""
+    """A dependency that would be staged: what it is called, where it comes from, its files.
+
+    `awaited` are the paths of files that are fetched only then, so that no size is known.
+    """
 
     name: str
     origin: str
     files: Sequence[PlannedFile]
+    awaited: Sequence[str]
 
 
 class Difference(NamedTuple):
@@ -105,8 +109,9 @@ def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, 
             continue
         check_is_free(found, taken.__contains__)
         planned = [_planned(found.resolved.root, *pair, DEPENDENCY) for pair in found.pairs]
-        dependencies.append(PlannedDependency(found.name, found.resolved.origin, planned))
-        taken.update(file.path for file in planned)
+        origin = found.resolved.origin
+        dependencies.append(PlannedDependency(found.name, origin, planned, found.awaited))
+        taken.update(found.paths)
     command = operation_cmd(operation, config)
     hooks = {name: exec_part(data["exec"], name) for name in _HOOKS}
     return Plan(
@@ -137,6 +142,9 @@ def difference(plan: Plan, home: str) -> Difference | None:
         for entry in manifest.read_manifest(run).staged
         if entry.type in (SOURCE, DEPENDENCY)
     }
+    for dependency in plan.dependencies:
+        for path in dependency.awaited:
+            entries.pop(path, None)
     added, changed = [], []
     for file in plan.files:
         entry = entries.pop(file.path, None)

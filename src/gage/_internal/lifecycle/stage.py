@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from gage._internal import clock, fs
 from gage._internal.errors import GageError, StageFailed
@@ -32,6 +33,9 @@ from gage._internal.store.logs import log_action
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
 from gage._internal.types import OpDef, Run, as_patterns
 
+if TYPE_CHECKING:
+    from gage.plugins import Progress
+
 _HOOKED = ("sourcecode", "runtime", "dependencies")
 
 
@@ -43,13 +47,15 @@ def stage_run(
     strict: bool = False,
     share: bool = False,
     notice: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> None:
     """Stage an initialized run from a project; without one only hooks can fill it.
 
     `durable` waits until all is on disk before the run is called staged. Without it the lock is
     kept for a start in this process, so that what a power cut leaves is never called staged.
     `notice` is told, in sentences, what whoever stages should know, such as which files were left
-    out. `strict` makes what would break elsewhere an error, where it is a notice otherwise.
+    out; `progress` is told what is downloaded, its bytes so far, and of how many, where known.
+    `strict` makes what would break elsewhere an error, where it is a notice otherwise.
     `share` links files that did not change since the last run of the operation instead of copying
     them, but where a hook may write to them.
 
@@ -70,7 +76,7 @@ def stage_run(
         stage_config(run, opdef, files)
         stage_runtime(run, opdef, project_dir, files)
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
-        stage_dependencies(run, opdef, project_dir, files)
+        stage_dependencies(run, opdef, project_dir, files, notice, progress)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
         _find_leaks(run, opdef, project_dir, places, files, strict, notice)
         files.freeze()

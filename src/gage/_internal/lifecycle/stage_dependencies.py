@@ -24,7 +24,7 @@ from gage._internal.store.manifest import DEPENDENCY, Entry
 from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
-    from gage.plugins import Resolved
+    from gage.plugins import Notice, Progress, Resolved
 
 SETTINGS = (
     *("name", "description", "select", "rename", "target"),
@@ -36,49 +36,78 @@ class Dependency(NamedTuple):
     """A dependency that was resolved: what it is called, its files, and the paths they get.
 
     `pairs` hold a path relative to the root of `resolved`, and one relative to the run; `made`
-    files that have no source, by their path in the run. `settings` is the table that defines it.
+    files that have no source, by their path in the run; `awaited` the paths of those that a preview
+    does not fetch. `sources` are what all of them were called before they got their paths.
+    `settings` is the table that defines it.
     """
 
     name: str
     resolved: Resolved
     pairs: Sequence[tuple[str, str]]
     made: Mapping[str, bytes]
+    awaited: Sequence[str]
+    sources: Sequence[str]
     settings: Mapping[str, Any]
 
     @property
     def paths(self) -> list[str]:
         """The paths of all its files in the run."""
-        return [*(path for _, path in self.pairs), *self.made]
+        return [*(path for _, path in self.pairs), *self.made, *self.awaited]
 
 
-def stage_dependencies(run: Run, opdef: OpDef, project_dir: str | None, files: StagedFiles) -> None:
+def stage_dependencies(
+    run: Run,
+    opdef: OpDef,
+    project_dir: str | None,
+    files: StagedFiles,
+    notice: Notice,
+    progress: Progress,
+) -> None:
     """Copy the files of each dependency to its target.
+
+    What resolvers have to say goes to `notice` and into the log.
 
     Raises:
         DependencyError: a dependency has no files or others than it should, or would replace a file
             that is staged.
     """
+
+    def tell(sentence: str) -> None:
+        log_action(run, f"Noticed: {sentence}")
+        notice(sentence)
+
     home = os.path.dirname(run.run_dir)
     records = []
-    for found in resolve_dependencies(opdef, project_dir, home):
+    for found in resolve_dependencies(opdef, project_dir, home, tell, progress):
         if isinstance(found, DependencyError):
             log_action(run, f"Left out: {found}")
             continue
         with _unpacked(run, found) as placed:
             check_is_free(placed, lambda path: files.get(path) is not None)
             _copy(placed, files)
+        _check_undamaged(found, files)
         digest = _digest(placed, files) if placed is found else _digest_of_archives(found)
         _check_digest(found, digest)
-        log_action(run, f"Copied {counted(len(placed.paths), 'file')} of {placed.resolved.origin}")
+        told = f"{counted(len(placed.paths), 'file')} of {placed.resolved.origin}"
+        log_action(run, f"Copied {told}")
+        if "run" in placed.resolved.lineage:
+            # Which run it is depends on what else was run, and nobody should have to guess.
+            notice(f"{found.name}: {told}")
         records.append(_record(placed, files, digest))
     if records:
         meta.write_json(run, layout.DEPENDS, records)
 
 
 def resolve_dependencies(
-    opdef: OpDef, project_dir: str | None, home: str
+    opdef: OpDef,
+    project_dir: str | None,
+    home: str,
+    notice: Notice | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Dependency | DependencyError]:
     """Yield each dependency as it resolves; the error of one that is optional and does not.
+
+    With nobody to tell what happens this is a preview, for which nothing is fetched.
 
     Raises:
         DependencyError: a dependency has no files.
@@ -88,11 +117,15 @@ def resolve_dependencies(
     from gage.plugins import ResolveContext, find_resolver
 
     spec = opdef.data["depends"]
-    context = ResolveContext(project_dir or "", home)
+    context = ResolveContext(project_dir or "", home, is_preview=notice is None)
+    if notice and progress:
+        context = context._replace(notice=notice, progress=progress)
     for settings in spec if isinstance(spec, list) else [spec]:
         (kind,) = settings.keys() - set(SETTINGS)
         try:
-            resolved = find_resolver(kind).resolve(settings[kind], context)
+            sha256 = settings["sha256"].lower() if "sha256" in settings else None
+            resolver = find_resolver(kind)
+            resolved = resolver.resolve(settings[kind], context._replace(sha256=sha256))
             yield _placed(f"{kind} {_in_words(settings[kind])}", resolved, settings)
         except DependencyError as error:
             if not settings.get("optional"):
@@ -107,9 +140,8 @@ def check_is_free(dependency: Dependency, is_taken: Callable[[str], bool]) -> No
         DependencyError: a path that it gets is taken.
     """
     kind = dependency.name.partition(" ")[0]
-    sources = [source for source, _ in dependency.pairs] + list(dependency.made)
     seen: dict[str, str] = {}
-    for source, path in zip(sources, dependency.paths, strict=True):
+    for source, path in zip(dependency.sources, dependency.paths, strict=True):
         if is_taken(path):
             raise DependencyError(
                 f"{kind} {printable(source)} would replace {printable(path)}, which is staged"
@@ -133,18 +165,21 @@ def _placed(
     from gage._internal.project.source_rules import parse_rules
 
     if settings.get("unpack") and not unpacked:
-        return Dependency(name, resolved, [(path, path) for path in resolved.paths], {}, settings)
+        pairs = [(path, path) for path in resolved.paths]
+        return Dependency(name, resolved, pairs, {}, resolved.awaited, (), settings)
     rules = parse_rules(settings.get("select"))
-    names = dict(zip(resolved.paths, resolved.names or resolved.paths, strict=True))
-    chosen = pick_files(resolved.root, resolved.paths, rules)
-    if not chosen and not resolved.made:
+    names = resolved.paths if resolved.names is None else resolved.names
+    chosen = pick_files(resolved.root, list(zip(resolved.paths, names, strict=True)), rules)
+    if not chosen and not resolved.made and not resolved.awaited:
         count = counted(len(resolved.paths), "file")
         raise DependencyError(f"{name}: select takes none of {count}")
     rename = _Rename(name, settings.get("rename", {}), settings.get("target", "."))
-    pairs = [(path, rename.path_of(names[path])) for path in chosen]
+    pairs = [(path, rename.path_of(name)) for path, name in chosen]
     made = {rename.path_of(path): data for path, data in resolved.made.items()}
+    awaited = [rename.path_of(path) for path in resolved.awaited]
     rename.check_all_used()
-    return Dependency(name, resolved, pairs, made, settings)
+    sources = [*(name for _, name in chosen), *resolved.made, *resolved.awaited]
+    return Dependency(name, resolved, pairs, made, awaited, sources, settings)
 
 
 class _Rename:
@@ -178,6 +213,17 @@ def _copy(found: Dependency, files: StagedFiles) -> None:
     files.copy(found.resolved.root, found.pairs, DEPENDENCY, link, is_writable)
     for path, data in found.made.items():
         files.create(path, data, DEPENDENCY, is_writable)
+
+
+def _check_undamaged(found: Dependency, files: StagedFiles) -> None:
+    for source, path in found.pairs:
+        wanted = found.resolved.digests.get(source)
+        entry = files.get(path)
+        if wanted and entry and entry.sha256 and entry.sha256 != wanted:
+            raise DependencyError(
+                f"{found.name}: {printable(os.path.join(found.resolved.root, source))} is damaged",
+                "gage cache verify removes it; then do this again",
+            )
 
 
 @contextmanager

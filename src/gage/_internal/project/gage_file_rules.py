@@ -192,6 +192,12 @@ def _sha256(text: str) -> str | None:
     return None
 
 
+def _address(text: str) -> str | None:
+    from gage._internal.downloads.addresses import address_problem
+
+    return address_problem(text) or _encodable(text)
+
+
 def _word(*words: str) -> Problem:
     def problem(text: str) -> str | None:
         if text in words:
@@ -265,6 +271,7 @@ _DEPENDENCY = Table(
         "runs-summary": Value(
             text=_filled, table=Table({**_RUNS, "format": Value(text=_word("json", "csv"))})
         ),
+        "url": Value(text=_address, items=Value(text=_address), may_be_empty=False),
         "name": _NAME,
         "description": _TEXT,
         "select": _RULES_OF_DEPENDENCY,
@@ -276,7 +283,7 @@ _DEPENDENCY = Table(
         "writable": _FLAG,
         "optional": _FLAG,
     },
-    one_of=("project-files", "files", "run-files", "runs-summary"),
+    one_of=("project-files", "files", "run-files", "runs-summary", "url"),
     others=Value(anything=True),
 )
 

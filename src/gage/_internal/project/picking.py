@@ -14,26 +14,33 @@ from gage._internal.project.selection import is_text
 from gage._internal.project.source_rules import Rule
 
 
-def pick_files(root: str, paths: Sequence[str], rules: Sequence[Rule]) -> list[str]:
-    """Return those of `paths`, relative to `root`, that the rules take; all where there are none.
+def pick_files(
+    root: str, files: Sequence[tuple[str, str]], rules: Sequence[Rule]
+) -> list[tuple[str, str]]:
+    """Return those of `files` that the rules take; all where there are none.
+
+    Each is a path relative to `root` and the name that rules know it by.
 
     Raises:
         OSError: a file cannot be looked at.
     """
     if not rules:
-        return list(paths)
+        return list(files)
     counts = [0] * len(rules)
     by_default = not rules[0].is_include
-    return [path for path in paths if _is_taken(root, path, rules, counts, by_default)]
+    return [
+        (path, name)
+        for path, name in files
+        if _is_taken(os.path.join(root, path), name, rules, counts, by_default)
+    ]
 
 
 def _is_taken(
-    root: str, path: str, rules: Sequence[Rule], counts: list[int], by_default: bool
+    full: str, name: str, rules: Sequence[Rule], counts: list[int], by_default: bool
 ) -> bool:
-    full = os.path.join(root, path)
     for i in reversed(range(len(rules))):
         rule = rules[i]
-        if not _matches(root, path, rule) or not _fits(full, rule):
+        if not _matches(full, name, rule) or not _fits(full, rule):
             continue
         if rule.max_matches is not None:
             if counts[i] == rule.max_matches:
@@ -43,25 +50,25 @@ def _is_taken(
     return by_default
 
 
-def _matches(root: str, path: str, rule: Rule) -> bool:
+def _matches(full: str, path: str, rule: Rule) -> bool:
     """Tell whether a rule's pattern matches a file, or a directory that it is in."""
     state = START
-    for name, folder in _parts(path):
+    for name, folder in _parts(full, path):
         state, is_match = rule.glob.step(state, name, is_dir=folder is not None)
         if is_match and (folder is not None or not rule.is_dir):
             sentinel = None if folder is None else rule.sentinel
-            if sentinel is None or os.path.lexists(os.path.join(root, folder or "", sentinel)):
+            if sentinel is None or os.path.lexists(os.path.join(folder or "", sentinel)):
                 return True
         if not state:
             return False
     return False
 
 
-def _parts(path: str) -> Iterator[tuple[str, str | None]]:
-    """Yield each name of a path, with the path so far where that is a directory."""
+def _parts(full: str, path: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each name of a path, and where it is one of a directory, that which `full` is in."""
     names = path.split("/")
-    for i, name in enumerate(names[:-1], 1):
-        yield name, "/".join(names[:i])
+    for below, name in zip(range(len(names) - 1, 0, -1), names, strict=False):
+        yield name, full.rsplit("/", below)[0]
     yield names[-1], None
 
 

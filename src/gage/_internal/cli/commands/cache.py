@@ -1,0 +1,140 @@
+"""`gage cache`: list, verify or clear what was downloaded."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gage._internal import clock
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.cli.times import age_text
+from gage._internal.cli.values import counted_bytes
+from gage._internal.downloads import upkeep
+from gage._internal.downloads.cache import cache_dir
+from gage._internal.downloads.upkeep import Entry
+from gage._internal.errors import CacheDamaged, NotKept, UsageError
+from gage._internal.fs import printable
+from gage._internal.store.logs import counted
+
+DESCRIPTION = (
+    "List what was downloaded and is kept; verify that it is what it was, and remove what is not;"
+    " or clear it. Runs have copies of their own and need none of it."
+)
+_DAY = 86_400_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("action", choices=("list", "verify", "clear"), help="what to do")
+    parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="clear: of these only")
+    parser.add_argument(
+        "--older", type=_days, metavar="DAYS", help="clear: what was not used for so many days only"
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="clear: do not ask")
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not 0 <= days < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of days")
+    return days
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run the command; return the exit status."""
+    if args.action != "clear" and (args.addresses or args.older is not None or args.yes):
+        raise UsageError(f"cache {args.action} takes no arguments", "gage cache --help")
+    cache = cache_dir()
+    if args.action == "list":
+        _list(cache, context)
+    elif args.action == "verify":
+        _verify(cache, context)
+    else:
+        return _clear(cache, args)
+    return 0
+
+
+def _list(cache: str, context: Context) -> None:
+    entries = upkeep.list_entries(cache)
+    if context.json:
+        printer.print_json([_as_json(entry) for entry in entries])
+        return
+    if not entries:
+        printer.print_note(f"nothing is kept in {printable(cache)}")
+        return
+    rows = [
+        (
+            printable(entry.kept.address) if entry.kept else "-",
+            counted_bytes(entry.size),
+            age_text(entry.kept and entry.kept.fetched),
+            age_text(entry.used),
+            entry.sha256[:12],
+        )
+        for entry in entries
+    ]
+    printer.print_table(("address", "size", "fetched", "used", "sha256"), rows, ("address",))
+    sizes = {entry.sha256: entry.size for entry in entries}
+    printer.print_note(f"{counted_bytes(sum(sizes.values()))} in {printable(cache)}")
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    kept = entry.kept
+    return {
+        "address": kept and kept.address,
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "fetched": kept and kept.fetched,
+        "used": entry.used,
+        "etag": kept and kept.etag,
+        "last_modified": kept and kept.last_modified,
+        "final_address": kept and kept.final_address,
+    }
+
+
+def _verify(cache: str, context: Context) -> None:
+    count, damaged = upkeep.remove_damaged(cache)
+    if context.json:
+        printer.print_json({"verified": count, "damaged": damaged})
+    if damaged:
+        raise CacheDamaged(
+            f"of {counted(count, 'content')}, {len(damaged)} {_was(damaged)} damaged and"
+            f" {_was(damaged)} removed" + "".join(f"\n  {sha256}" for sha256 in damaged),
+            "what is needed of it will be downloaded again",
+        )
+    if not context.json:
+        printer.print_note(f"{counted(count, 'content')} verified")
+
+
+def _was(damaged: list[str]) -> str:
+    return "was" if len(damaged) == 1 else "were"
+
+
+def _clear(cache: str, args: argparse.Namespace) -> int:
+    addresses = set(args.addresses)
+    before = None if args.older is None else clock.now() - int(args.older * _DAY)
+
+    def is_chosen(entry: Entry) -> bool:
+        return (not addresses or (entry.kept is not None and entry.kept.address in addresses)) and (
+            before is None or entry.used <= before
+        )
+
+    entries = upkeep.list_entries(cache)
+    for address in addresses - {entry.kept.address for entry in entries if entry.kept}:
+        raise NotKept(f"nothing is kept of {printable(address)}", "gage cache list")
+    chosen = {entry.sha256: entry.size for entry in entries if is_chosen(entry)}
+    size = counted_bytes(sum(chosen.values()))
+    if chosen and not args.yes:
+        question = f"Remove {counted(len(chosen), 'download')}, {size}, from {printable(cache)}?"
+        if not printer.confirm(question):
+            printer.print_note("nothing is removed; -y removes without asking")
+            return 1
+    count, freed = upkeep.remove_entries(cache, is_chosen)
+    if before is None:
+        for address in addresses or {None}:
+            upkeep.remove_parts(cache, address)
+    printer.print_note(f"{counted(count, 'download')} removed, {counted_bytes(freed)}")
+    return 0

@@ -1,0 +1,1 @@
+"""Downloads: fetched over HTTP, kept once by content in the user's cache."""
