@@ -68,7 +68,7 @@ def test_runs_after_project_is_deleted(name: str, tmp_path: Path) -> None:
     before, operation = STAGED[name]
     for command in before:
         run_shell(f"gage run {command} {runs}", project)
-    run_id = run_shell(f"gage stage {operation} {runs}", project).strip()
+    run_id = run_shell(f"gage stage {operation} {runs} 2>/dev/null", project).strip()
     shutil.rmtree(project)
 
     printed = run_shell(f"gage start {run_id} {runs}; echo exit $?", tmp_path)
