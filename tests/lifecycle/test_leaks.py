@@ -664,6 +664,36 @@ def test_needed_files_that_no_rule_selected(leaks, write, project_dir: Path) -> 
     )
 
 
+def test_files_that_the_script_reads(leaks, write, project_dir: Path) -> None:
+    for name in ("data/a.csv", "data/b.json", "c.npy", "d.txt", "e.txt", "old.csv", "there.csv"):
+        write(name)
+    write(
+        "train.py",
+        """
+import pandas as pd
+open("data/a.csv")
+open('./data/a.csv', "rb")
+pd.read_csv("there.csv"), json.load(open("data/b.json", encoding="utf-8"))
+np.load("c.npy", mode="r")
+Path("d.txt").read_text()
+Path("e.txt").open("w"), open("old.csv", "w"), open("old.csv", mode="a")
+print("data/b.json", "no/such.csv"), open(name), open("../outside"), open("/etc/passwd")
+""",
+    )
+    rules = ["-*", "train.py", "there.csv"]
+    found = leaks("python3", "train.py", opdef={"sourcecode": rules})
+    assert faults(found) == [
+        "train.py:3: a path: data/a.csv is needed and not staged",
+        "train.py:4: a path: ./data/a.csv is needed and not staged",
+        "train.py:5: a path: data/b.json is needed and not staged",
+        "train.py:6: a path: c.npy is needed and not staged",
+        "train.py:7: a path: d.txt is needed and not staged",
+    ]
+    assert 'declare it, depends = { project-files = "data/a.csv" }' in found[1]
+    writable = {"sourcecode": rules, "writable": ["*"]}
+    assert leaks("python3", "train.py", opdef=writable) == []
+
+
 def test_what_the_run_writes_is_not_needed(leaks, write) -> None:
     for name in ("out/a", "state/b", "ckpt/c", "res.txt", "log.txt", "summary.json"):
         write(name)

@@ -94,12 +94,15 @@ class _Scan:
                 self.leaks += value_leaks(
                     self._run, opdef, self._project_dir, self._places, self._files
                 )
-        with _Guard(self._failed, "what the script imports"):
+        with _Guard(self._failed, "what the script imports and reads"):
             if self._project_dir is not None and any(map(_may_be_script, command.args)):
-                from gage._internal.lifecycle.leaks.missing import missing_imports
+                from gage._internal.lifecycle.leaks.missing import missing_imports, missing_reads
 
                 words = command_words(command.args)
                 self.leaks += missing_imports(
+                    self._run.run_dir, words, self._project_dir, self._files
+                )
+                self.leaks += missing_reads(
                     self._run.run_dir, words, self._project_dir, self._files
                 )
 

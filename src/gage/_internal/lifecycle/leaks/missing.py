@@ -1,8 +1,9 @@
-"""Files that a run needs and no rule selected: what links point to, what its script imports."""
+"""Files that a run needs and no rule selected: what links point to, its script imports or reads."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 
 from gage._internal import fs
@@ -11,7 +12,15 @@ from gage._internal.store.manifest import SOURCE, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gage._internal.lifecycle.leaks.leak import Leak
+
+
+# A text in quotes that may be a path: a longer one is none that somebody wrote.
+_QUOTED = re.compile(rb"""["']([^"'\\\n]{1,200})["']""")
+_READS = re.compile(r"(open|load|read|imread|loadtxt|genfromtxt|fromfile)(_\w+)?")
+_WRITING_MODE = frozenset("wax+")
 
 
 def dangling_link(entry: Entry, project_dir: str | None, files: StagedFiles) -> Leak | None:
@@ -61,6 +70,66 @@ def missing_imports(
             yield Leak(script, line, MISSING, missing, remedy, f"import of {name}")
 
 
+def missing_reads(
+    run_dir: str, words: Sequence[str], project_dir: str, files: StagedFiles
+) -> Iterator[Leak]:
+    """Yield the files of the project that the command's Python script reads by a path and has not.
+
+    What counts is a call that opens for reading, or whose name begins with read or load, with a
+    path of the project written out: `open("data/x.csv")`, `pd.read_csv("x.csv")`,
+    `Path("x").read_text()`. What is opened for writing may be there from an earlier run.
+    """
+    script = _script(words, files)
+    if script is None:
+        return
+    data = fs.read_bytes(os.path.join(run_dir, script))
+    quoted_texts = {os.fsdecode(text) for text in _QUOTED.findall(data)}
+    missing = {text for text in quoted_texts if _is_missing(text, project_dir, files)}
+    if not missing:
+        return
+    from gage._internal.lifecycle.leaks.leak import MISSING, Leak
+    from gage._internal.lifecycle.leaks.remedies import declaration
+
+    for line, path in _read_paths(data, script):
+        if path in missing:
+            missing.discard(path)
+            inner = os.path.normpath(path)
+            yield Leak(script, line, MISSING, path, f"declare it, {declaration(inner)}", "a path")
+
+
+def _is_missing(text: str, project_dir: str, files: StagedFiles) -> bool:
+    inner = os.path.normpath(text)
+    if text.startswith("/") or inner.split("/")[0] in (os.pardir, os.curdir):
+        return False
+    return not (files.has(inner) or files.is_writable(inner)) and _is_in_project(inner, project_dir)
+
+
+def _read_paths(data: bytes, script: str) -> Iterator[tuple[int, str]]:
+    """Yield line and path of each call that reads a path which is written out."""
+    import ast
+
+    for node in ast.walk(_parse(data, script)):
+        if not isinstance(node, ast.Call):
+            continue
+        function, arguments = node.func, node.args
+        name = getattr(function, "attr", getattr(function, "id", ""))
+        mode = arguments[1] if len(arguments) > 1 else None
+        owner = getattr(function, "value", None)
+        if isinstance(owner, ast.Call) and getattr(owner.func, "id", "") == "Path":
+            # The path is what the method is called on, and comes before its own arguments.
+            mode, arguments = (arguments[0] if arguments else None), owner.args
+        mode = next((each.value for each in node.keywords if each.arg == "mode"), mode)
+        if _READS.fullmatch(name) and arguments and not _is_for_writing(name, mode):
+            path = arguments[0]
+            if isinstance(path, ast.Constant) and isinstance(path.value, str):
+                yield path.lineno, path.value
+
+
+def _is_for_writing(name: str, mode: object) -> bool:
+    value = getattr(mode, "value", None)
+    return name == "open" and isinstance(value, str) and not _WRITING_MODE.isdisjoint(value)
+
+
 def _script(words: Sequence[str], files: StagedFiles) -> str | None:
     for position, word in enumerate(words):
         if word == "-m" and position + 1 < len(words):
@@ -93,12 +162,8 @@ def _imported(data: bytes, script: str, folder: str) -> Iterator[tuple[int, str,
     What `from a import b` takes may be a module too, `a.b`.
     """
     import ast
-    import warnings
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(data, script)
-    for node in ast.walk(tree):
+    for node in ast.walk(_parse(data, script)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, folder, alias.name
@@ -112,6 +177,15 @@ def _imported(data: bytes, script: str, folder: str) -> Iterator[tuple[int, str,
             for name in names:
                 if name.rstrip("."):
                     yield node.lineno, base, name.rstrip(".")
+
+
+def _parse(data: bytes, script: str) -> Any:
+    import ast
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(data, script)
 
 
 def _missing_module(folder: str, name: str, project_dir: str, files: StagedFiles) -> str | None:
