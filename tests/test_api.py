@@ -236,3 +236,26 @@ def test_import_is_light(project):
     loaded = project().python("import sys, gage\nprint(*sorted(sys.modules))").succeeds().out
     heavy = {"rich", "subprocess", "asyncio", "importlib.metadata", "tomllib", "dataclasses"}
     assert not heavy & set(loaded.split())
+
+
+def test_a_run_is_chosen_for_a_dependency(project):
+    gage_file = """
+[prepare]
+exec = "cp word.txt out.txt"
+
+[use]
+exec = "true"
+sourcecode = false
+depends = { run-files = "prepare", select = "out.txt" }
+"""
+    here = project({"gage.toml": gage_file, "word.txt": "1"})
+    ran = here.python(
+        "import gage, os\n"
+        "first = gage.run('prepare', echo=False)\n"
+        "open('word.txt', 'w').write('2')\n"
+        "gage.run('prepare', echo=False)\n"
+        "for choice in ({}, {'prepare': first}, {'prepare': first.name}):\n"
+        "    staged = gage.stage('use', choice)\n"
+        "    print(open(os.path.join(staged.run.run_dir, 'out.txt')).read())\n"
+    ).succeeds()
+    assert ran.out.split() == ["2", "1", "1"]

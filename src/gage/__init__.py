@@ -41,7 +41,8 @@ def run(
     Args:
         operation: an operation of the project's Gage file, or the path of a script relative to
             the project; None for the default operation.
-        config: values by name; names that are not given keep their defaults.
+        config: values by name; names that are not given keep their defaults. A dependency on files
+            of a run is a name too; its value is a run, as `start` takes it.
         project: the project directory.
         runs_home: where runs are kept; None for where the command line keeps them.
         label: a label for the run.

@@ -292,3 +292,37 @@ def test_config_that_is_written_as_an_option_gets_a_hint(project):
     here = project({"a.py": "lr = 1\n"})
     told = here.gage("run", "a.py", "--lr", "0.1").fails(2, "usage").err
     assert "hint: config is written without dashes: lr=0.1" in told
+
+
+CHOICE = """
+[prepare]
+exec = "cp word.txt out.txt"
+
+[use]
+exec = "cat out.txt"
+sourcecode = false
+depends = { run-files = "prepare", select = "out.txt" }
+
+[both]
+exec = "cat out.txt"
+config = "c.py"
+depends = { run-files = "prepare", name = "lr", select = "out.txt" }
+"""
+
+
+def test_a_run_is_chosen_for_a_dependency(project):
+    here = project({"gage.toml": CHOICE, "word.txt": "first\n", "c.py": "lr = 1\n"})
+    here.gage("run", "prepare").succeeds()
+    here.write("word.txt", "second\n")
+    here.gage("run", "prepare").succeeds()
+    runs = here.gage("list", "--json").json
+    assert here.gage("run", "use", "-q").succeeds().out == "second\n"
+    # The first of the list when the command is given, not once there is a run more.
+    assert here.gage("run", "use", "prepare=3", "-q").succeeds().out == "first\n"
+    assert here.gage("run", "use", f"prepare={runs[1]['name']}", "-q").out == "first\n"
+    shown = here.gage("show", "--json").json["depends"]
+    assert shown[0]["lineage"]["run"] == runs[1]["id"]
+    here.gage("run", "use", "prepare=none").fails(125, "run-not-found")
+    here.gage("run", "use", "prepare").fails(2, "usage")
+    told = here.gage("run", "both").fails(2, "usage").err
+    assert "lr is a config value and a dependency of both" in told

@@ -13,7 +13,7 @@ from gage._internal.catalog.rows import record_as_row
 from gage._internal.lifecycle.create import create_run
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.start import start_run
-from gage._internal.project.operations import check_config, find_operation
+from gage._internal.project.operations import Operation, check_config, find_operation
 from gage._internal.project.projects import (
     Project,
     check_width,
@@ -43,11 +43,29 @@ def stage(
     project = read_project(find_project_dir(cwd) or cwd)
     check_width(project)
     found = find_operation(project, operation, cwd)
-    values = check_config(found, config or {})
+    found, config = _with_chosen_runs(found, config or {}, _home(project, home))
+    values = check_config(found, config)
     run = create_run(_home(project, home), found, values, label, tags)
     share = share or project.share
     stage_run(run, project.dir, durable=durable, strict=strict, share=share)
     return read_record(run)
+
+
+def _with_chosen_runs(
+    operation: Operation, config: Mapping[str, Any], home: str
+) -> tuple[Operation, Mapping[str, Any]]:
+    if "depends" not in operation.opdef.data:
+        return operation, config
+    from gage._internal.project.chosen_runs import names_of_runs, with_runs
+
+    names = names_of_runs(operation)
+    chosen = {
+        name: value.run.run_dir if isinstance(value, RunRecord) else find_run(home, value).run_dir
+        for name, value in config.items()
+        if name in names
+    }
+    rest = {name: value for name, value in config.items() if name not in names}
+    return with_runs(operation, chosen), rest
 
 
 def start(run: Run, echo: bool) -> RunRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gage._internal.cli import printer
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OP|SCRIPT",
         help="an operation of the Gage file or a script; default: the default operation",
     )
-    parser.add_argument("config", nargs="*", metavar="NAME=VALUE", help="a config value")
+    parser.add_argument("config", nargs="*", metavar="NAME=VALUE", help="a config value, or a run")
     parser.add_argument("--label", help="give the run a label")
     parser.add_argument(
         "--tag", dest="tags", action="append", default=[], metavar="TAG", help="add a tag"
@@ -59,7 +59,30 @@ def choose(args: argparse.Namespace, context: Context) -> Choice:
     if name is not None and "=" in name and not is_named:
         name, words = None, [name, *words]
     operation = find_operation(project, name, context.cwd)
+    if "depends" in operation.opdef.data:
+        operation, words = _with_chosen_runs(operation, words, project, context)
     return Choice(project, operation, parse_config(operation, words))
+
+
+def _with_chosen_runs(
+    operation: Operation, words: Sequence[str], project: Project, context: Context
+) -> tuple[Operation, list[str]]:
+    """Return the operation with the runs that words choose for dependencies, and other words."""
+    from gage._internal.project.chosen_runs import names_of_runs, with_runs
+
+    names = names_of_runs(operation)
+    chosen = {}
+    rest = []
+    for word in words:
+        name, equals, text = word.partition("=")
+        if name in names and equals:
+            run = context.find_run(text)
+            # In the list that a number is of, the run that is made now is the first.
+            is_here = os.path.dirname(run.run_dir) == context.home(project)
+            chosen[name] = run.id if is_here else run.run_dir
+        else:
+            rest.append(word)
+    return with_runs(operation, chosen), rest
 
 
 def new_staged_run(args: argparse.Namespace, context: Context, durable: bool) -> Run:
