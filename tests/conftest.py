@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is about time: a machine that is busy must not fail one.
+settings.register_profile("gage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gage")
 
 # What would tell a command of the environment that the tests happen to run in.
 _NOT_INHERITED = (
