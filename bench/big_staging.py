@@ -68,6 +68,7 @@ class _Tree:
         self._place = place
         self._folder = place.path(name)
         self._title = title
+        self._peers_tree = self._folder + ".peer"
         self._make = make
 
     def row(
@@ -100,12 +101,12 @@ class _Tree:
                 before=before,
             ),
             self._place.command(
-                ["sh", "-c", script, "sh", self._folder, copy],
+                ["sh", "-c", script, "sh", self._peers_tree if share else self._folder, copy],
                 self._place.folder,
-                before=functools.partial(_clear, copy, runs),
+                before=functools.partial(_clear, copy, *([] if again else [runs])),
             ),
             bar,
-            prepare=functools.partial(self._prepare, runs if again else None),
+            prepare=functools.partial(self._prepare, runs if again else None, share),
         )
 
     def verify_row(self, bar: Bar) -> Row:
@@ -119,9 +120,12 @@ class _Tree:
             prepare=functools.partial(self._prepare, runs),
         )
 
-    def _prepare(self, again: str | None) -> None:
+    def _prepare(self, again: str | None, share: bool = False) -> None:
         if not os.path.lexists(self._folder):
             self._make_tree()
+        if share and not os.path.lexists(self._peers_tree):
+            # A link that a peer makes changes the ctime of the file, and so what is known of it.
+            subprocess.run(["cp", "-a", self._folder, self._peers_tree], check=True)
         if again and not os.path.lexists(again):
             # By then the files are old enough to be remembered.
             time.sleep(_YOUNG)

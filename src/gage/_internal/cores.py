@@ -111,20 +111,24 @@ def _start_helper(
 ) -> subprocess.Popen[bytes]:
     import subprocess
 
+    from gage._internal import fs
+
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, package, str(tokens), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=[tokens],
+        bufsize=0,
     )
     assert process.stdin
+    # Unbuffered: what cannot be written to a process that died is not to be tried again.
     try:
         task: Any = work.__module__, work.__name__, items, common
-        process.stdin.write(marshal.dumps(task))
-        process.stdin.close()
+        fs.write_all(process.stdin.fileno(), marshal.dumps(task))
     except BrokenPipeError:
         pass
+    process.stdin.close()
     return process
 
 
