@@ -255,3 +255,13 @@ def test_the_word_behind_explain_may_be_the_operation(project):
     (here.dir / "b").mkdir()
     here.write("b/c.txt", "")
     assert "a.py" not in here.gage("stage", "--explain", "b").succeeds().out
+
+
+def test_a_preview_tells_of_an_archive_that_it_is_unpacked_later(project):
+    table = "{ project-files = 'x.tar', unpack = true, target = 'in' }"
+    here = project({"gage.toml": f"[a]\nexec = 'true'\ndepends = {table}\n", "d/y.txt": "y"})
+    subprocess.run(["tar", "-cf", "x.tar", "-C", "d", "y.txt"], cwd=here.dir, check=True)
+    told = here.gage("stage", "--preview").succeeds().out
+    assert "project-files x.tar is unpacked when it is staged" in told
+    here.gage("stage").succeeds()
+    assert (here.run() / "in" / "y.txt").read_text() == "y"

@@ -256,6 +256,16 @@ class TestDependency:
         with pytest.raises(DependencyError, match="sha256 is "):
             stage(sha256="0" * 64)
 
+    def test_another_digest_is_not_even_unpacked(self, stage, tmp_path: Path) -> None:
+        (tmp_path / "x").write_bytes(tar_with((info("../evil"), b"x")))
+        with pytest.raises(DependencyError, match="sha256 is "):
+            stage(sha256="0" * 64)
+
+    @pytest.mark.parametrize("link", ["hardlink", "symlink"])
+    def test_what_is_unpacked_is_not_linked(self, stage, archive: Path, link: str) -> None:
+        with pytest.raises(DependencyError, match=f"unpack does not go with link = {link}"):
+            stage(link=link)
+
     def test_a_hostile_one_leaves_nothing(self, stage, tmp_path: Path) -> None:
         (tmp_path / "x").write_bytes(tar_with((info("ok"), b"x"), (info("../evil"), b"x")))
         with pytest.raises(ArchiveRefused, match=r"\.\./evil leads out of it"):

@@ -215,6 +215,13 @@ class TestLink:
         with pytest.raises(SourceRefused, match="cannot share blocks"):
             stage(files=str(path), link="reflink")
 
+    @pytest.mark.parametrize("link", ["hardlink", "symlink"])
+    def test_a_run_does_not_write_to_what_it_is_linked_to(
+        self, stage, data: Path, link: str
+    ) -> None:
+        with pytest.raises(DependencyError, match=f"writable does not go with link = {link}"):
+            stage(files=str(data), link=link, writable=True)
+
     def test_a_plain_copy(self, stage, data: Path) -> None:
         run = stage(files=str(data / "a.txt"), link="copy")
         assert os.stat(Path(run.run_dir, "a.txt")).st_nlink == 1

@@ -160,6 +160,7 @@ class TestHooks:
     [
         (f'exec = "run --key {VALUE}"', [], "the command"),
         (f'exec = "run"\nenv = {{ K = "x{VALUE}" }}', [], "env K"),
+        (f'exec = {{ run = "run", finalize = "send {VALUE}" }}', [], "the operation"),
         ('exec = "python3 a.py"\nconfig = "a.py"', [f"key={VALUE}"], "config key"),
     ],
 )

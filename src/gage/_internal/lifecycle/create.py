@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gage
@@ -63,6 +63,7 @@ def _check_no_secret(operation: Operation, command: OpCmd, config: Mapping[str, 
     written = [*(("the command", word) for word in command.args)]
     written += [(f"env {name}", value) for name, value in command.env.items()]
     written += [(f"config {name}", str(value)) for name, value in config.items()]
+    written += [("the operation", text) for text in _texts(operation.opdef.data)]
     for where, text in written:
         for name, value in secrets.items():
             if value in text:
@@ -70,6 +71,19 @@ def _check_no_secret(operation: Operation, command: OpCmd, config: Mapping[str, 
                     f"{printable(where)} has the value of the secret {name}, and would be kept",
                     f"leave it out: the run has {name} in its environment when it starts",
                 )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield each text in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _discard(run: Run) -> None:

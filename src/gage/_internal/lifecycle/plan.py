@@ -107,6 +107,11 @@ def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, 
         if isinstance(found, DependencyError):
             notes.append(f"left out, since it is optional: {found}")
             continue
+        if found.is_packed:
+            notes.append(
+                f"{found.name} is unpacked when it is staged: its files are not in this plan"
+            )
+            continue
         check_is_free(found, taken.__contains__)
         planned = [_planned(found.resolved.root, *pair, DEPENDENCY) for pair in found.pairs]
         origin = found.resolved.origin

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,6 +50,11 @@ class Dependency(NamedTuple):
     settings: Mapping[str, Any]
 
     @property
+    def is_packed(self) -> bool:
+        """Whether its files are archives, whose content is to take their place."""
+        return bool(self.settings.get("unpack"))
+
+    @property
     def paths(self) -> list[str]:
         """The paths of all its files in the run."""
         return [*(path for _, path in self.pairs), *self.made, *self.awaited]
@@ -82,12 +87,16 @@ def stage_dependencies(
         if isinstance(found, DependencyError):
             log_action(run, f"Left out: {found}")
             continue
+        digest = _digest_of_archives(found) if found.is_packed else None
+        if digest is not None:
+            _check_digest(found, digest)
         with _unpacked(run, found) as placed:
             check_is_free(placed, lambda path: files.get(path) is not None)
             _copy(placed, files)
-        _check_undamaged(found, files)
-        digest = _digest(placed, files) if placed is found else _digest_of_archives(found)
-        _check_digest(found, digest)
+        if digest is None:
+            _check_undamaged(found, files)
+            digest = _digest(found, files)
+            _check_digest(found, digest)
         told = f"{counted(len(placed.paths), 'file')} of {placed.resolved.origin}"
         log_action(run, f"Copied {told}")
         if "run" in placed.resolved.lineage:
@@ -164,9 +173,9 @@ def _placed(
     from gage._internal.project.picking import pick_files
     from gage._internal.project.source_rules import parse_rules
 
+    _check_link(name, settings)
     if settings.get("unpack") and not unpacked:
-        pairs = [(path, path) for path in resolved.paths]
-        return Dependency(name, resolved, pairs, {}, resolved.awaited, (), settings)
+        return Dependency(name, resolved, (), {}, (), (), settings)
     rules = parse_rules(settings.get("select"))
     names = resolved.paths if resolved.names is None else resolved.names
     chosen = pick_files(resolved.root, list(zip(resolved.paths, names, strict=True)), rules)
@@ -180,6 +189,20 @@ def _placed(
     rename.check_all_used()
     sources = [*(name for _, name in chosen), *resolved.made, *resolved.awaited]
     return Dependency(name, resolved, pairs, made, awaited, sources, settings)
+
+
+def _check_link(name: str, settings: Mapping[str, Any]) -> None:
+    link = settings.get("link")
+    if link not in ("hardlink", "symlink"):
+        return
+    for setting, why in (
+        ("writable", "the run would write to the file itself"),
+        ("unpack", "what is unpacked is nowhere but in the run"),
+    ):
+        if settings.get(setting):
+            raise DependencyError(
+                f"{name}: {setting} does not go with link = {link}: {why}", "leave one of them out"
+            )
 
 
 class _Rename:
@@ -232,7 +255,7 @@ def _unpacked(run: Run, found: Dependency) -> Iterator[Dependency]:
 
     They are unpacked beside the run, from where they are taken as any files are.
     """
-    if not found.settings.get("unpack"):
+    if not found.is_packed:
         yield found
         return
     from gage._internal.lifecycle.archives import unpack_archive
@@ -270,8 +293,11 @@ def _digest(found: Dependency, files: StagedFiles) -> str:
     if len(entries) == 1:
         return entries[0].sha256
     target = found.settings.get("target", ".")
-    pairs = sorted((os.path.relpath(entry.path, target), entry.sha256) for entry in entries)
-    text = "".join(f"{sha256}  {path}\n" for path, sha256 in pairs)
+    return _digest_of_list((os.path.relpath(e.path, target), e.sha256) for e in entries)
+
+
+def _digest_of_list(pairs: Iterable[tuple[str, str]]) -> str:
+    text = "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(pairs))
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
@@ -280,11 +306,7 @@ def _digest_of_archives(found: Dependency) -> str:
     digests = [manifest.entry_of(resolved.root, path, "").sha256 for path in resolved.paths]
     if len(digests) == 1:
         return digests[0]
-    names = resolved.names or resolved.paths
-    text = "".join(
-        f"{sha256}  {path}\n" for path, sha256 in sorted(zip(names, digests, strict=True))
-    )
-    return hashlib.sha256(os.fsencode(text)).hexdigest()
+    return _digest_of_list(zip(resolved.names or resolved.paths, digests, strict=True))
 
 
 def _record(found: Dependency, files: StagedFiles, digest: str) -> dict[str, Any]:

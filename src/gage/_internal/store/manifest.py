@@ -142,7 +142,7 @@ def read_manifest(run: Run) -> Manifest:
 def find_changed(run: Run) -> list[str]:
     """Return the files that a run was staged with, read-only, and has changed or removed.
 
-    None where there is no manifest. A large one is only parsed where there are some.
+    A large manifest is only parsed where there are some; a run that has none has changed nothing.
 
     Raises:
         RunDamaged: the manifest cannot be understood.
@@ -261,7 +261,7 @@ def verify(run: Run) -> Mapping[str, Stamp]:
     found = fs.scan(run.run_dir)
     both = _large_first([expected[path] for path in expected.keys() & found.keys()])
     much = cores.is_much(len(both), lambda: sum(entry.size for entry in both))
-    changes = cores.do_all(find_change, [tuple(entry) for entry in both], run.run_dir, much)
+    changes = cores.do_all(compare_file, [tuple(entry) for entry in both], run.run_dir, much)
     faults = [f"missing: {fs.printable(path)}" for path in sorted(expected.keys() - found.keys())]
     faults += [f"added: {fs.printable(path)}" for path in sorted(found.keys() - expected.keys())]
     faults += sorted(
@@ -279,7 +279,7 @@ def _large_first(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda e: (-e.size if e.size >= _LARGE else 0, e.path))
 
 
-def find_change(item: tuple[Any, ...], root: str) -> str | None:
+def compare_file(item: tuple[Any, ...], root: str) -> str | None:
     """Return how a file below `root` differs from the entry of which `item` has the values."""
     expected = Entry(*item)
     try:
