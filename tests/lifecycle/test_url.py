@@ -203,7 +203,7 @@ class TestKept:
         path = cache / content_name(DATA)
         path.chmod(0o644)
         path.write_bytes(OTHER[: len(DATA)])
-        for settings in ({}, {"sha256": SHA256}):
+        for settings in ({}, {"sha256": SHA256}, {"unpack": True}):
             with pytest.raises(DependencyError, match=f"{SHA256} is damaged") as caught:
                 stage(address, **settings)
             assert "gage cache verify" in str(caught.value.hint)

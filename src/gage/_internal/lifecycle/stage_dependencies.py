@@ -94,7 +94,8 @@ def stage_dependencies(
             check_is_free(placed, lambda path: files.get(path) is not None)
             _copy(placed, files)
         if digest is None:
-            _check_undamaged(found, files)
+            entries = ((source, files.get(path)) for source, path in found.pairs)
+            _check_undamaged(found, ((s, e.sha256) for s, e in entries if e and e.sha256))
             digest = _digest(found, files)
             _check_digest(found, digest)
         told = f"{counted(len(placed.paths), 'file')} of {placed.resolved.origin}"
@@ -238,13 +239,12 @@ def _copy(found: Dependency, files: StagedFiles) -> None:
         files.create(path, data, DEPENDENCY, is_writable)
 
 
-def _check_undamaged(found: Dependency, files: StagedFiles) -> None:
-    for source, path in found.pairs:
-        wanted = found.resolved.digests.get(source)
-        entry = files.get(path)
-        if wanted and entry and entry.sha256 and entry.sha256 != wanted:
+def _check_undamaged(found: Dependency, digests: Iterable[tuple[str, str]]) -> None:
+    """Refuse a file, of which the path and the digest are given, that is not what it should be."""
+    for path, sha256 in digests:
+        if sha256 != found.resolved.digests.get(path, sha256):
             raise DependencyError(
-                f"{found.name}: {printable(os.path.join(found.resolved.root, source))} is damaged",
+                f"{found.name}: {printable(os.path.join(found.resolved.root, path))} is damaged",
                 "gage cache verify removes it; then do this again",
             )
 
@@ -304,6 +304,7 @@ def _digest_of_list(pairs: Iterable[tuple[str, str]]) -> str:
 def _digest_of_archives(found: Dependency) -> str:
     resolved = found.resolved
     digests = [manifest.entry_of(resolved.root, path, "").sha256 for path in resolved.paths]
+    _check_undamaged(found, zip(resolved.paths, digests, strict=True))
     if len(digests) == 1:
         return digests[0]
     return _digest_of_list(zip(resolved.names or resolved.paths, digests, strict=True))
