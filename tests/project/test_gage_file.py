@@ -25,8 +25,8 @@ from gage._internal.project.gage_file import (
     read_gage_file,
     schema_path,
 )
+from gage._internal.project.gage_file_checker import Fault, check_gage_table
 from gage._internal.project.gage_file_places import find_places
-from gage._internal.project.gage_file_rules import Fault, check_gage_table
 from gage._internal.types import OpDef
 
 
@@ -281,7 +281,9 @@ def test_a_valid_toml_file_imports_only_its_parser(project: Path) -> None:
     assert done.stdout.split() == [
         "gage._internal.project",
         "gage._internal.project.gage_file",
+        "gage._internal.project.gage_file_checker",
         "gage._internal.project.gage_file_rules",
+        "gage._internal.project.gage_file_words",
     ]
 
 

@@ -24,7 +24,7 @@ from gage._internal.types import NOTHING, OpDef, as_patterns
 
 if TYPE_CHECKING:
     from gage._internal.project.argparse_options import Option
-    from gage._internal.project.gage_file_rules import KeyPath
+    from gage._internal.project.gage_file_words import KeyPath
 
 FILE = "file"
 ARGS = "args"

@@ -12,14 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from gage._internal.errors import GageFileError
-from gage._internal.project.gage_file_rules import (
-    Fault,
-    KeyPath,
-    check_gage_table,
-    escaped,
-    path_in_words,
-    quoted,
-)
+from gage._internal.project.gage_file_checker import Fault, check_gage_table, path_in_words
+from gage._internal.project.gage_file_words import KeyPath, escaped, quoted
 from gage._internal.types import OpDef
 
 GAGE_FILE_NAMES = ("gage.toml", "gage.yaml", "gage.yml", "gage.json", "pyproject.toml")

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from gage._internal.project.gage_file_rules import Key, KeyPath
+from gage._internal.project.gage_file_words import Key, KeyPath
 
 
 @dataclass

@@ -139,7 +139,7 @@ def _parse_size(option: str) -> int:
 
 
 def _quoted(text: str) -> str:
-    from gage._internal.project.gage_file_rules import quoted
+    from gage._internal.project.gage_file_words import quoted
 
     return quoted(text)
 
