@@ -305,6 +305,24 @@ class TestSignals:
         assert (record.status, record.exit) == ("terminated", "0")
         assert record.reason == "stopped by SIGTERM"
 
+    @pytest.mark.parametrize("name", ["STARTED", "SPARE"])
+    def test_one_that_comes_between_claim_and_command_is_passed_on(
+        self, make_staged, name: str
+    ) -> None:
+        run = make_staged("sleep", "30")
+        at_once = (
+            "import os, signal; from gage._internal import fs;"
+            "from gage._internal.store import layout; write = fs.replace_file\n"
+            "def write_and_stop(path, *args):\n"
+            "    write(path, *args)\n"
+            f"    path.endswith(layout.{name}) and os.kill(os.getpid(), signal.SIGTERM)\n"
+            "fs.replace_file = write_and_stop\n"
+        )
+        starter = subprocess.run([PYTHON, "-c", at_once + START, run.id, run.run_dir], timeout=20)
+        assert starter.returncode == 128 + signal.SIGTERM
+        assert run_status(run) == "terminated"
+        assert meta_file(run, "proc/exit").read_text() == "SIGTERM\n"
+
     def test_an_ignored_signal_stays_ignored(self, make_staged) -> None:
         run = make_staged("sh", "-c", "echo ready; sleep 0.5; echo end")
         starter = begin(run, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))

@@ -60,32 +60,31 @@ def execute(
     env: Mapping[str, str],
     output: Output,
     run_id: str,
-    started: Callable[[], None] = lambda: None,
+    signals: StopSignals,
 ) -> Ended:
     """Run a command in `cwd` until it ends, giving each piece of output to `output`.
 
-    `output` is called with the stream (`o` or `e`) and the bytes. `started` is called once the
-    command runs. Processes that the command leaves behind are not waited for.
+    `output` is called with the stream (`o` or `e`) and the bytes. What `signals`, already entered,
+    has caught before is passed on as soon as the command runs. Processes that the command leaves
+    behind are not waited for.
 
     Raises:
         CannotExecute: the command is missing or cannot be executed.
     """
-    signals = _Signals()
-    with signals:
-        child = _spawn(args, cwd, env)
-        wake = _Wake()
-        signals.watch(wake)
-        waiter = threading.Thread(target=_wait, args=(child, wake), daemon=True)
-        waiter.start()
-        try:
-            started()
-            return _attend(child, output, signals, wake, run_id)
-        except BaseException:
-            proc.send_signal(proc.run_processes(run_id, child.pid), signal.SIGKILL)
-            raise
-        finally:
-            waiter.join()
-            wake.close()
+    child = _spawn(args, cwd, env)
+    wake = _Wake()
+    signals.watch(wake)
+    waiter = threading.Thread(target=_wait, args=(child, wake), daemon=True)
+    waiter.start()
+    try:
+        return _attend(child, output, signals, wake, run_id)
+    except BaseException:
+        proc.send_signal(proc.run_processes(run_id, child.pid), signal.SIGKILL)
+        raise
+    finally:
+        waiter.join()
+        signals.unwatch()
+        wake.close()
 
 
 def _spawn(args: Sequence[str], cwd: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -113,7 +112,7 @@ def _wait(child: subprocess.Popen[bytes], wake: _Wake) -> None:
 def _attend(
     child: subprocess.Popen[bytes],
     output: Output,
-    signals: _Signals,
+    signals: StopSignals,
     wake: _Wake,
     run_id: str,
 ) -> Ended:
@@ -248,12 +247,12 @@ class _Wake:
             pass
 
 
-class _Signals:
-    """Collects signals that ask the run to stop, with where they come from.
+class StopSignals:
+    """Collects, once entered, signals that ask the run to stop, with where they come from.
 
-    Handlers are in place before the command is started, so that no signal is lost; then a
-    thread takes over. Outside the main thread, where neither is possible, signals stay with
-    whoever handles them.
+    Entered before the run is claimed, so that none comes between claim and command and leaves a
+    run that nobody attends. While a command runs, a thread takes over from the handlers. Outside
+    the main thread, where neither is possible, signals stay with whoever handles them.
     """
 
     def __init__(self) -> None:
@@ -264,20 +263,16 @@ class _Signals:
         self._watcher: threading.Thread | None = None
         self._closing = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> StopSignals:
         if threading.current_thread() is not threading.main_thread():
-            return
+            return self
         for number in _STOP_SIGNALS:
             # A shell ignores signals for a command in the background, as nohup does.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, self._handle)
+        return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._watcher is not None:
-            self._closing = True
-            signal.pthread_kill(self._watcher.ident or 0, self._blocked[0])
-            self._watcher.join()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._blocked)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -291,6 +286,16 @@ class _Signals:
             self._watcher.start()
         if self._caught:
             wake()
+
+    def unwatch(self) -> None:
+        """Leave signals to the handlers again."""
+        if self._watcher is not None:
+            self._closing = True
+            signal.pthread_kill(self._watcher.ident or 0, self._blocked[0])
+            self._watcher.join()
+            self._watcher = None
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._blocked)
+        self._wake = None
 
     def take(self) -> list[tuple[int, bool]]:
         """Return the signals that came since the last call: number, and whether the terminal's."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from gage._internal.errors import HookFailed
 from gage._internal.fs import printable
-from gage._internal.lifecycle.execute import CannotExecute, execute
+from gage._internal.lifecycle.execute import CannotExecute, StopSignals, execute
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.store import layout
 from gage._internal.store.logs import log_action
@@ -40,7 +40,10 @@ def run_hook(
     writer = OutputWriter(run, phase)
     output = MaskedOutput(mask, writer.write)
     try:
-        ended = execute(command, run.run_dir, {**os.environ, **env}, output.write, run.id)
+        with StopSignals() as signals:
+            ended = execute(
+                command, run.run_dir, {**os.environ, **env}, output.write, run.id, signals
+            )
         output.close()
     except CannotExecute as error:
         raise HookFailed(f"{name} cannot be started: {error}") from None

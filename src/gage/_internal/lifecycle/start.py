@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gage._internal import clock, fs
 from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
 from gage._internal.fs import Stamp
-from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, execute
+from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, StopSignals, execute
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
@@ -58,29 +58,36 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         if is_fresh:
             _give_back(run, is_fresh)
         raise
-    _claim(run)
-    try:
-        log_action(run, f"Verified {counted(len(stamps), 'file')}")
-        fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
-        log_action(run, "Starting " + " ".join(command.args))
-        meta.write_time(run, layout.STARTED, clock.now())
-    except OSError:
-        # Nothing has run: the run stays staged.
-        _remove_spare(run)
-        _give_back(run, is_fresh)
-        raise
+    with StopSignals() as signals:
+        _claim(run)
+        try:
+            log_action(run, f"Verified {counted(len(stamps), 'file')}")
+            fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
+            log_action(run, "Starting " + " ".join(command.args))
+            meta.write_time(run, layout.STARTED, clock.now())
+        except OSError:
+            # Nothing has run: the run stays staged.
+            _remove_spare(run)
+            _give_back(run, is_fresh)
+            raise
+        ended, error = _execute(run, command, secrets, echo, signals)
+    return _end(run, ended, error, stamps, secrets)
+
+
+def _execute(
+    run: Run, command: OpCmd, secrets: Mapping[str, str], echo: Output, signals: StopSignals
+) -> tuple[Ended, str | None]:
+    """Run the command; return how it ended, and what failed that is not its own exit."""
     recorder = _Recorder(run, echo)
     output = MaskedOutput(Mask(secrets.values()), recorder.write)
     env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **secrets, **run_env(run)}
     try:
-        ended = execute(command.args, run.run_dir, env, output.write, run.id)
+        ended = execute(command.args, run.run_dir, env, output.write, run.id, signals)
         output.close()
-        error = recorder.close()
+        return ended, recorder.close()
     except CannotExecute as failure:
         recorder.close()
-        ended = Ended(str(failure.exit_code))
-        error = str(failure)
-    return _end(run, ended, error, stamps, secrets)
+        return Ended(str(failure.exit_code)), str(failure)
 
 
 def _prepare(run: Run) -> tuple[OpCmd, Mapping[str, Stamp], Mapping[str, str]]:
