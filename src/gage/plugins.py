@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from gage._internal.errors import UnknownPlugin
-from gage._internal.types import NOTHING, Run
+from gage._internal.types import NOTHING
+
+if TYPE_CHECKING:
+    from gage._internal.environments.kept import KeptTree
 
 _RESOLVERS = {
     "files": "gage._internal.resolvers.files:Files",
@@ -21,7 +24,11 @@ _RESOLVERS = {
     "runs-summary": "gage._internal.resolvers.runs_summary:RunsSummary",
     "url": "gage._internal.resolvers.url:Url",
 }
-_RUNTIMES = {"inherit": "gage._internal.runtimes.inherit:Inherit"}
+_RUNTIMES = {
+    "inherit": "gage._internal.runtimes.inherit:Inherit",
+    "uv": "gage._internal.runtimes.uv:Uv",
+    "venv": "gage._internal.runtimes.venv:Venv",
+}
 
 
 # Is told what whoever waits should know, in sentences.
@@ -80,11 +87,47 @@ class Resolver(Protocol):
         """
 
 
+class RuntimeContext(NamedTuple):
+    """What a runtime may use: the run directory, with its configured source, and the project.
+
+    `project_dir` is "" where there is none. `digest` returns one digest of the files that are
+    staged below a directory of the run. `notice` is told what happens.
+    """
+
+    run_dir: str
+    project_dir: str = ""
+    digest: Callable[[str], str] = lambda folder: ""
+    notice: Notice = lambda sentence: None
+
+
+class Provided(NamedTuple):
+    """What a runtime puts into a run, and what the run's meta directory is to say of it.
+
+    `trees` pairs trees of the cache with the directories that they become; their files are linked,
+    where that can be. `files` pairs paths of other files with the paths they get; `made` holds
+    files that are only made now. `record` is written to `runtime.json` (see
+    `store.runtime_record`), nothing where it is empty; `said` tells people in a few words what was
+    put there.
+    """
+
+    trees: Sequence[tuple[KeptTree, str]] = ()
+    files: Sequence[tuple[str, str]] = ()
+    made: Mapping[str, bytes] = NOTHING
+    record: Mapping[str, Any] = NOTHING
+    said: str = ""
+
+
 class Runtime(Protocol):
     """Provides what the command runs with: an interpreter, an environment."""
 
-    def stage(self, run: Run, project_dir: str | None) -> None:
-        """Put into the run directory what the runtime consists of."""
+    def provide(self, settings: Mapping[str, Any], context: RuntimeContext) -> Provided:
+        """Return what the run is to have; `settings` is the table `runtime` of the Gage file.
+
+        Nothing is written but to caches.
+
+        Raises:
+            RuntimeFailed: it cannot be made.
+        """
 
 
 def find_resolver(name: str) -> Resolver:

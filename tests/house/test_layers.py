@@ -10,10 +10,11 @@ import pytest
 SRC = Path(__file__).parents[2] / "src"
 
 # From the bottom up: a layer imports itself and those before it.
-BASE = ("types", "errors", "fs", "proc", "clock", "cores")
+BASE = ("types", "errors", "fs", "proc", "clock", "cores", "caches")
 LAYERS = (
-    *((name,) for name in ("errors", "types", "clock", "proc", "fs", "cores")),
+    *((name,) for name in ("errors", "types", "clock", "proc", "fs", "cores", "caches")),
     ("store",),
+    ("environments",),
     ("downloads",),
     ("portable",),
     ("catalog",),
@@ -101,10 +102,10 @@ def test_what_a_capsule_carries_needs_the_standard_library_only(module: str) -> 
     assert not foreign
 
 
-def test_what_a_capsule_carries_is_base_store_and_start() -> None:
+def test_what_a_capsule_carries_is_base_store_environments_and_start() -> None:
     """Starting a run drags in nothing that knows projects, catalogs or command lines."""
     layers = {layer_of(module) for module in carried_modules() if "._internal." in module}
-    assert layers == {*BASE, "store", "lifecycle"}
+    assert layers == {*BASE, "store", "environments", "lifecycle"}
 
 
 def test_base_imports_nothing_above_it() -> None:

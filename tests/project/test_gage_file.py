@@ -884,6 +884,9 @@ VALID: list[dict[str, Any]] = [
         }
     },
     {"a": {"exec": "a", "description": "", "default": True, "version": "1", "runtime": "uv"}},
+    {"a": {"exec": "a", "runtime": {"name": "uv", "from": "a/uv.lock", "python": "3.12"}}},
+    {"a": {"exec": "a", "runtime": {"name": "uv", "bundle": "lock", "extras": ["a"], "groups": []}}},
+    {"a": {"exec": "a", "runtime": {"name": "of-a-plugin", "image": ["x", 1]}}},
     {"a": {"exec": "a", "default": True}, "b": {"exec": "a", "default": False}},
     {"a": {"exec": "a", "sourcecode": False}},
     {"a": {"exec": "a", "sourcecode": "*.py"}},
@@ -965,6 +968,13 @@ INVALID: list[Any] = [
     _op(default="true"),
     _op(version=1.0),
     _op(runtime=""),
+    _op(runtime={}),
+    _op(runtime={"from": "uv.lock"}),
+    _op(runtime={"name": "uv", "from": "../uv.lock"}),
+    _op(runtime={"name": "uv", "bundle": "wheel"}),
+    _op(runtime={"name": "uv", "python": 3.12}),
+    _op(runtime={"name": "uv", "extras": "a"}),
+    _op(runtime=["uv"]),
     _op(sourcecode=1),
     _op(sourcecode=["a", False]),
     _op(config="/a"),
@@ -1049,6 +1059,9 @@ INVALID: list[Any] = [
 
 # What JSON Schema has no words for.
 INVALID_TO_THE_CHECKER_ONLY: list[Any] = [
+    {"a": {"exec": "a", "runtime": {"name": "uv", "from": "a/uv.lock", "python": "3.12"}}},
+    {"a": {"exec": "a", "runtime": {"name": "uv", "bundle": "lock", "extras": ["a"], "groups": []}}},
+    {"a": {"exec": "a", "runtime": {"name": "of-a-plugin", "image": ["x", 1]}}},
     {"a": {"exec": "a", "default": True}, "b": {"exec": "a", "default": True}},
     _op(output_summary={"a": "b"}),
     _op(output_summary={"a": "(b)(c)"}),
@@ -1192,4 +1205,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 13 + 15 + 8 + 5 + 5 + 6
+    assert explained == 3 + 13 + 15 + 8 + 5 + 5 + 6 + 6

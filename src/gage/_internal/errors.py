@@ -107,6 +107,12 @@ class HookFailed(GageError):
     reference = "hook-failed"
 
 
+class RuntimeFailed(GageError):
+    """What a run runs with cannot be made or found."""
+
+    reference = "runtime-failed"
+
+
 class StageFailed(GageError):
     """Staging could not be completed."""
 

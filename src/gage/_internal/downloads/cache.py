@@ -14,6 +14,7 @@ import stat
 from typing import Any, NamedTuple
 
 from gage._internal import fs
+from gage._internal.caches import make_folder
 from gage._internal.store.meta import json_bytes
 
 CONTENT = "content"
@@ -39,20 +40,6 @@ class Kept(NamedTuple):
     final_address: str | None = None
 
 
-def cache_dir() -> str:
-    """Return the user's cache of Gage: `GAGE_CACHE`, else `gage` where caches are."""
-    own = os.environ.get("GAGE_CACHE")
-    if own:
-        return os.path.abspath(os.path.expanduser(own))
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative path there is to be ignored, as the standard that has the variable says.
-    return os.path.join(caches if caches.startswith("/") else _home_caches(), "gage")
-
-
-def _home_caches() -> str:
-    return os.path.join(os.path.expanduser("~"), ".cache")
-
-
 def key_of(address: str) -> str:
     """Return the name under which an address is kept: its digest."""
     return hashlib.sha256(os.fsencode(address)).hexdigest()[:32]
@@ -66,17 +53,6 @@ def content_name(sha256: str) -> str:
 def record_path(cache: str, address: str) -> str:
     """Return the path of the record of an address."""
     return os.path.join(cache, ADDRESSES, key_of(address) + ".json")
-
-
-def make_folder(cache: str, path: str) -> None:
-    """Make the directory that `path` is to lie in; the cache itself is its user's only."""
-    if not os.path.isdir(cache):
-        os.makedirs(os.path.dirname(cache), exist_ok=True)
-        try:
-            os.mkdir(cache, 0o700)
-        except FileExistsError:
-            pass
-    os.makedirs(os.path.dirname(path), exist_ok=True)
 
 
 def has_content(cache: str, sha256: str, size: int | None = None) -> bool:

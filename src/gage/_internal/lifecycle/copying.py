@@ -195,7 +195,7 @@ def _copy_file(job: Job, find: Find) -> Copied | None:
     raise Restless(source)
 
 
-def _identity(found: os.stat_result) -> Identity:
+def identity_of(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
@@ -206,7 +206,7 @@ def _link_twin(job: Job, known: Known, twin: str) -> Copied | None:
         found = os.lstat(twin)
         mode = source.st_mode & 0o777 & ~_WRITE_BITS
         if (
-            _identity(source) != known.identity
+            identity_of(source) != known.identity
             or found.st_mode != stat.S_IFREG | mode
             or not _is_twin(found, known, twin)
         ):
@@ -216,10 +216,10 @@ def _link_twin(job: Job, known: Known, twin: str) -> Copied | None:
         # It is gone, has as many links as it can, or lies elsewhere: then there is a copy.
         return None
     linked = os.lstat(job.target)
-    if _identity(linked)[:4] != known.twin_identity[:4]:
+    if identity_of(linked)[:4] != known.twin_identity[:4]:
         os.unlink(job.target)
         return None
-    return Copied(mode, known.sha256, known.has_needle, _identity(linked), known.identity)
+    return Copied(mode, known.sha256, known.has_needle, identity_of(linked), known.identity)
 
 
 def _link_itself(job: Job, find: Find) -> Copied | None:
@@ -251,8 +251,11 @@ def _link_itself(job: Job, find: Find) -> Copied | None:
         before = os.fstat(fd)
         has_needle = bool(find(os.pread(fd, SEARCHED_SIZE, 0)))
         size, sha256 = _digest_large(fd, None, before.st_size)
-        identity = _identity(os.lstat(job.target))
-        if size != before.st_size or not _identity(os.fstat(fd)) == _identity(before) == identity:
+        identity = identity_of(os.lstat(job.target))
+        if (
+            size != before.st_size
+            or not identity_of(os.fstat(fd)) == identity_of(before) == identity
+        ):
             raise Restless(job.source)
         return Copied(mode, sha256, has_needle, identity, identity)
     finally:
@@ -260,7 +263,7 @@ def _link_itself(job: Job, find: Find) -> Copied | None:
 
 
 def _is_twin(found: os.stat_result, known: Known, twin: str) -> bool:
-    identity = _identity(found)
+    identity = identity_of(found)
     if identity == known.twin_identity:
         return True
     # Each link that is made or removed changes the last time; so does a write, with the others.
@@ -269,14 +272,14 @@ def _is_twin(found: os.stat_result, known: Known, twin: str) -> bool:
     fd = os.open(twin, _SOURCE_FLAGS)
     try:
         read = _digest_large(fd, None, found.st_size)
-        return read == (found.st_size, known.sha256) and _identity(os.fstat(fd)) == identity
+        return read == (found.st_size, known.sha256) and identity_of(os.fstat(fd)) == identity
     finally:
         os.close(fd)
 
 
 def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied | None:
     """Copy an open file; return None if it has changed since `before`."""
-    origin = _identity(before)
+    origin = identity_of(before)
     known = job.known if job.known and job.known.identity == origin else None
     mode = before.st_mode & 0o777
     mode = mode | _OWNER_WRITE if job.is_writable else mode & ~_WRITE_BITS
@@ -290,9 +293,9 @@ def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied |
         raise OSError(error.errno, error.strerror, job.target) from None
     finally:
         os.close(copy)
-    if size != before.st_size or made.st_size != size or _identity(os.fstat(fd)) != origin:
+    if size != before.st_size or made.st_size != size or identity_of(os.fstat(fd)) != origin:
         return None
-    return Copied(mode, sha256, has_needle, _identity(made), origin)
+    return Copied(mode, sha256, has_needle, identity_of(made), origin)
 
 
 def _copy_content(

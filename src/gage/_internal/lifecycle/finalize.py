@@ -11,6 +11,7 @@ from typing import Any
 from gage._internal import clock, fs
 from gage._internal.errors import GageError
 from gage._internal.fs import Stamp, printable
+from gage._internal.lifecycle.environment import SYSTEM, Environment, linked
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.masking import Mask
 from gage._internal.store import layout, lock, manifest, meta
@@ -30,19 +31,20 @@ def finalize_run(
     error: str | None = None,
     stamps: Mapping[str, Stamp] | None = None,
     secrets: Mapping[str, str] = NOTHING,
+    environment: Environment = SYSTEM,
 ) -> str | None:
     """Write down what a run has ended with; return why it failed, apart from its exit status.
 
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
     before the run; a file whose stamp is the same is not read again. `secrets` are for the hook,
-    and masked in all that is recorded. Each part is tried
+    which has the run's `environment` too, and masked in all that is recorded. Each part is tried
     whatever becomes of the others; the first failure is recorded. `stopped` is stamped last, after
     a long run when all is on disk, its results too; then the lock is given back.
     """
     data = meta.read_opdef(run).data
     mask = Mask(secrets.values())
     parts: tuple[Callable[[], None], ...] = (
-        lambda: _run_finalize_hook(run, data, secrets, mask),
+        lambda: _run_finalize_hook(run, data, secrets, environment, mask),
         lambda: _write_summary(run, data, mask),
         lambda: _write_manifest(run, stamps or {}),
     )
@@ -76,12 +78,17 @@ def _took_long(run: Run) -> bool:
 
 
 def _run_finalize_hook(
-    run: Run, data: Mapping[str, Any], secrets: Mapping[str, str], mask: Mask
+    run: Run,
+    data: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    environment: Environment,
+    mask: Mask,
 ) -> None:
     command = exec_part(data.get("exec"), FINALIZE)
     if command is not None:
-        env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
-        run_hook(run, FINALIZE, command, env, f"exec.{FINALIZE}", mask)
+        env = {**meta.read_cmd(run).env, **environment.variables, **secrets, **run_env(run)}
+        with linked(environment):
+            run_hook(run, FINALIZE, command, env, f"exec.{FINALIZE}", mask)
 
 
 def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gage._internal import clock, fs
 from gage._internal.errors import GageError, StageFailed
 from gage._internal.lifecycle.digests import Digests, digests_path
+from gage._internal.lifecycle.environment import find_environment, linked
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.leaks.find import find_leaks
 from gage._internal.lifecycle.leaks.places import Places, find_places
@@ -74,7 +75,7 @@ def stage_run(
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
         stage_config(run, opdef, files)
-        stage_runtime(run, opdef, project_dir, files)
+        stage_runtime(run, opdef, project_dir, files, notice, may_link=not _has_hook(opdef))
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
         stage_dependencies(run, opdef, project_dir, files, notice, progress)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
@@ -97,8 +98,12 @@ def _find_digests(
     if project_dir is None:
         return Digests()
     path = digests_path(os.path.dirname(run.run_dir), project_dir, opdef.name)
-    has_hook = any(exec_part(opdef.data.get("exec"), f"stage-{phase}") for phase in _HOOKED)
-    return Digests(path, run.run_dir, needles, share and not has_hook)
+    return Digests(path, run.run_dir, needles, share and not _has_hook(opdef))
+
+
+def _has_hook(opdef: OpDef) -> bool:
+    """Tell whether staging runs a command, which may write to any file."""
+    return any(exec_part(opdef.data.get("exec"), f"stage-{phase}") for phase in _HOOKED)
 
 
 def _call_staged(run: Run, durable: bool) -> None:
@@ -156,11 +161,13 @@ def _run_phase_hook(
     command = exec_part(opdef.data.get("exec"), name)
     if command is None:
         return
-    env = {**meta.read_cmd(run).env, **run_env(run)}
+    environment = find_environment(run)
+    env = {**meta.read_cmd(run).env, **environment.variables, **run_env(run)}
     if project_dir is not None:
         env["PROJECT_DIR"] = project_dir
     files.thaw()
-    run_hook(run, phase, command, env, f"exec.{name}", _mask(opdef))
+    with linked(environment):
+        run_hook(run, phase, command, env, f"exec.{name}", _mask(opdef))
     files.find_changes(type_)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gage._internal import clock, fs
 from gage._internal.errors import SourceRefused
@@ -20,14 +21,20 @@ from gage._internal.lifecycle.copying import (
     CannotLink,
     Copied,
     Job,
+    Known,
     Restless,
     copy_files,
+    identity_of,
 )
 from gage._internal.lifecycle.digests import Digests
 from gage._internal.store import manifest
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
 from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.environments.contents import Content
+    from gage._internal.environments.kept import KeptTree
 
 SYMLINK = "symlink"
 _OWNER_WRITE = 0o200
@@ -155,6 +162,58 @@ class StagedFiles:
         log_files(self._run, events)
         return len(events)
 
+    def add_tree(self, tree: KeptTree, target: str, type_: str, may_link: bool) -> None:
+        """Add a tree of the cache to the run: files get another name there, where that can be.
+
+        Their digests are those of when the tree was made; a start reads them all anyway.
+
+        Raises:
+            FileExistsError: the run has a file at a path already.
+        """
+        made = {""}
+        events, left = [], []
+        for each in tree.contents:
+            path = f"{target}/{each.path}"
+            source, full = f"{tree.root}/{each.path}", self._full(path)
+            self._make_parents(tree.root, each.path, path, made)
+            if each.target:
+                os.symlink(each.target, full)
+                entry = Entry(path, LINK, type_, 0o777, len(os.fsencode(each.target)))
+                entry = entry._replace(target=each.target)
+            elif may_link and not self.is_writable(path) and _link(source, full):
+                entry = Entry(path, FILE, type_, each.mode, each.size, each.sha256)
+                self._linked.add(path)
+            else:
+                left.append((each, path))
+                continue
+            self._entries[path] = entry
+            events.append(self._record(entry, ADDED))
+        self._copy_tree(tree, left, type_, events)
+        self._folders.clear()
+        log_files(self._run, events)
+
+    def _copy_tree(
+        self,
+        tree: KeptTree,
+        left: Sequence[tuple[Content, str]],
+        type_: str,
+        events: list[FileEvent],
+    ) -> None:
+        """Copy those files of a tree that were not linked."""
+        jobs = []
+        for each, path in left:
+            full = f"{tree.root}/{each.path}"
+            found = os.lstat(full)
+            known = Known(identity_of(found), each.sha256, False)
+            is_known = each.is_as_found(found)
+            jobs.append(
+                Job(full, self._full(path), self.is_writable(path), known if is_known else None)
+            )
+        for (_, path), copied in zip(left, _copy(jobs), strict=True):
+            assert copied
+            entry = Entry(path, FILE, type_, copied.mode, copied.size, copied.sha256)
+            events.append(self._record(entry, ADDED))
+
     def create(self, path: str, data: bytes, type_: str, is_writable: bool = False) -> None:
         """Write a file that has no source.
 
@@ -266,6 +325,17 @@ class StagedFiles:
         known = self._entries.get(path)
         if known is not None and known.kind == DIRECTORY:
             del self._entries[path], self._stamps[path]
+
+
+def _link(source: str, target: str) -> bool:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        # It lies elsewhere, or has as many links as it can: then there is a copy.
+        return False
+    return True
 
 
 def _copy(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> Sequence[Copied | None]:

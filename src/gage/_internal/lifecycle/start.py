@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gage._internal import clock, fs
 from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
 from gage._internal.fs import Stamp
+from gage._internal.lifecycle.environment import Environment, find_environment, linked
 from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, StopSignals, execute
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
@@ -48,12 +49,14 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         NotStaged: the run is not staged.
         AlreadyStarted: the run was started before, or somebody is starting it now.
         RunChanged: its files are not those that were staged; it stays staged.
+        RuntimeFailed: its environment cannot be made ready here; it stays staged.
         SecretMissing: a secret that it needs has no value here; it stays staged.
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
     is_fresh = lock.is_kept(run)
     try:
         command, stamps, secrets = _prepare(run)
+        environment = find_environment(run)
     except BaseException:
         if is_fresh:
             _give_back(run, is_fresh)
@@ -70,17 +73,24 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
             _remove_spare(run)
             _give_back(run, is_fresh)
             raise
-        ended, error = _execute(run, command, secrets, echo, signals)
-    return _end(run, ended, error, stamps, secrets)
+        with linked(environment):
+            ended, error = _execute(run, command, environment, secrets, echo, signals)
+    return _end(run, ended, error, stamps, secrets, environment)
 
 
 def _execute(
-    run: Run, command: OpCmd, secrets: Mapping[str, str], echo: Output, signals: StopSignals
+    run: Run,
+    command: OpCmd,
+    environment: Environment,
+    secrets: Mapping[str, str],
+    echo: Output,
+    signals: StopSignals,
 ) -> tuple[Ended, str | None]:
     """Run the command; return how it ended, and what failed that is not its own exit."""
     recorder = _Recorder(run, echo)
     output = MaskedOutput(Mask(secrets.values()), recorder.write)
-    env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **secrets, **run_env(run)}
+    env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **environment.variables}
+    env |= {**secrets, **run_env(run)}
     try:
         ended = execute(command.args, run.run_dir, env, output.write, run.id, signals)
         output.close()
@@ -162,6 +172,7 @@ def _end(
     error: str | None,
     stamps: Mapping[str, Stamp],
     secrets: Mapping[str, str],
+    environment: Environment,
 ) -> Outcome:
     """Record how the command ended, at once, then finalize the run."""
     _remove_spare(run)
@@ -172,7 +183,7 @@ def _end(
     if ended.left:
         pids = ", ".join(map(str, ended.left))
         log_action(run, f"Left running: {pids}")
-    error = finalize_run(run, error, stamps, secrets)
+    error = finalize_run(run, error, stamps, secrets, environment)
     return Outcome(status.exit_code(ended.exit_text), ended.signal, error)
 
 

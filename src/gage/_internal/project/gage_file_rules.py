@@ -274,6 +274,19 @@ _DEPENDENCY = Table(
     others=Value(anything=True),
 )
 
+_RUNTIME = Table(
+    {
+        "name": _NAME,
+        "from": _PATH,
+        "python": _NAME,
+        "bundle": Value(text=_word("lock", "wheels", "archive", "env")),
+        "extras": Value(items=_NAME),
+        "groups": Value(items=_NAME),
+    },
+    required=("name",),
+    others=Value(anything=True),
+)
+
 _ENV = Table({}, others=_VARIABLE, names=_variable)
 
 _OUTPUT_SUMMARY = Table({}, others=Value(text=_one_group), names=filled)
@@ -287,7 +300,7 @@ OPERATION = Table(
         "sourcecode": _RULES,
         "config": Value(text=_inside, table=_CONFIG, items=Value(text=_inside, table=_CONFIG)),
         "depends": Value(table=_DEPENDENCY, items=Value(table=_DEPENDENCY)),
-        "runtime": _NAME,
+        "runtime": Value(text=filled, table=_RUNTIME),
         "env": Value(table=_ENV),
         "secrets": Value(text=_variable, items=Value(text=_variable)),
         "writable": _PATTERNS,

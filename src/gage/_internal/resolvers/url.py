@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gage._internal.caches import cache_dir
 from gage._internal.downloads.addresses import address_problem, host_of, name_in
-from gage._internal.downloads.cache import Kept, cache_dir, content_name, find_kept
+from gage._internal.downloads.cache import Kept, content_name, find_kept
 from gage._internal.downloads.fetch import Listener, fetch, find_fetched
 from gage._internal.errors import DependencyError
 from gage._internal.fs import printable

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from gage._internal.types import Run
+from collections.abc import Mapping
+from typing import Any
+
+from gage.plugins import Provided, RuntimeContext
 
 
 class Inherit:
     """Stages nothing."""
 
-    def stage(self, run: Run, project_dir: str | None) -> None:
-        """Do nothing: the run uses the interpreter that is there."""
+    def provide(self, settings: Mapping[str, Any], context: RuntimeContext) -> Provided:
+        """Return nothing: the run uses the interpreter that is there."""
+        return Provided()

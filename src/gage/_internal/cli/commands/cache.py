@@ -6,12 +6,12 @@ import argparse
 from typing import Any
 
 from gage._internal import clock
+from gage._internal.caches import cache_dir
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import age_text
 from gage._internal.cli.values import counted_bytes
 from gage._internal.downloads import upkeep
-from gage._internal.downloads.cache import cache_dir
 from gage._internal.downloads.upkeep import Entry
 from gage._internal.errors import CacheDamaged, NotKept, UsageError
 from gage._internal.fs import printable

@@ -1,0 +1,1 @@
+"""Environments of Python: made once, kept by what they consist of, ready where a run starts."""

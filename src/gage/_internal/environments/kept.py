@@ -1,0 +1,134 @@
+"""Trees of files that are kept in the cache, each made once under the key of what it is made of.
+
+A tree lies in `environments/KEY/tree`, with `contents` (see `contents`) and `facts.json` beside it.
+The directory gets its name when all of that is on disk. Who makes it holds `KEY.lock`; whoever
+wants the same meanwhile waits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from gage._internal import fs
+from gage._internal.caches import cache_dir, make_folder
+from gage._internal.environments.contents import (
+    Content,
+    find_contents,
+    scan_contents,
+    write_contents,
+)
+
+FOLDER = "environments"
+TREE = "tree"
+_CONTENTS = "contents"
+_FACTS = "facts.json"
+_WRITE_BITS = 0o222
+
+
+class KeptTree(NamedTuple):
+    """A tree: its directory, what it consists of, and what its maker tells of it.
+
+    `is_new` tells that it was made just now.
+    """
+
+    root: str
+    contents: Sequence[Content]
+    facts: Mapping[str, Any]
+    is_new: bool = False
+
+
+def keep_tree(
+    key: str, make: Callable[[str], Mapping[str, Any]], wait: Callable[[], None] = lambda: None
+) -> KeptTree:
+    """Return the tree of a key; `make` makes it in a directory that it is given, if need be.
+
+    `make` returns facts that JSON has. To them comes `mentions`: the files that name the directory
+    where the tree was made. `wait` is called where another process is making it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    found = find_tree(key)
+    if found:
+        return found
+    folder = os.path.join(cache_dir(), FOLDER, key)
+    make_folder(cache_dir(), folder)
+    with _locked(folder + ".lock", wait):
+        found = find_tree(key)
+        if found:
+            return found
+        # What a process that was killed has left, or what was changed since.
+        fs.remove_tree(folder)
+        part = folder + ".part"
+        fs.remove_tree(part)
+        tree = os.path.join(part, TREE)
+        os.makedirs(tree)
+        try:
+            facts = dict(make(tree))
+            _make_read_only(tree)
+            contents, mentions = scan_contents(tree, os.fsencode(part))
+            write_contents(os.path.join(part, _CONTENTS), contents)
+            facts["mentions"] = mentions
+            fs.replace_file(os.path.join(part, _FACTS), json.dumps(facts).encode())
+            fs.sync(part)
+            os.rename(part, folder)
+        except BaseException:
+            fs.remove_tree(part)
+            raise
+    return KeptTree(os.path.join(folder, TREE), contents, facts, is_new=True)
+
+
+def find_tree(key: str) -> KeptTree | None:
+    """Return the tree of a key; None where there is none, or not as it was made."""
+    folder = os.path.join(cache_dir(), FOLDER, key)
+    contents = find_contents(os.path.join(folder, _CONTENTS))
+    try:
+        facts = json.loads(fs.read_bytes(os.path.join(folder, _FACTS)))
+    except (OSError, ValueError):
+        return None
+    if contents is None or not isinstance(facts, dict):
+        return None
+    tree = os.path.join(folder, TREE)
+    for each in contents:
+        try:
+            found = os.lstat(f"{tree}/{each.path}")
+        except OSError:
+            return None
+        if not each.target and not each.is_as_found(found):
+            return None
+    mark_used(folder)
+    return KeptTree(tree, contents, facts)
+
+
+def mark_used(folder: str) -> None:
+    """Note that a tree was used: the time of its directory tells when it last was."""
+    try:
+        os.utime(folder)
+    except OSError:
+        # A cache that can only be read is as good.
+        pass
+
+
+@contextmanager
+def _locked(path: str, wait: Callable[[], None]) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _make_read_only(tree: str) -> None:
+    for path, stamp in fs.scan(tree).items():
+        if not os.path.islink(f"{tree}/{path}") and stamp.mode & _WRITE_BITS:
+            os.chmod(f"{tree}/{path}", stamp.mode & 0o7777 & ~_WRITE_BITS)

@@ -1,0 +1,73 @@
+"""Wheels of packages whose source is the project's own.
+
+They are built of a copy of the source: building writes beside it, and the project is never written
+to. A wheel is kept under the digest of the source.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gage._internal.environments.contents import scan_contents
+from gage._internal.environments.installing import run_tool
+from gage._internal.environments.interpreters import Interpreter
+from gage._internal.environments.kept import keep_tree
+
+# So that what is built of the same source is the same: the first time that a zip file can tell.
+_EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
+_NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage")
+
+
+def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | None) -> str:
+    """Return the path of a wheel of the package in `source`; `digest` is that of its files.
+
+    Without a digest, all files of the directory are read for one.
+
+    Raises:
+        RuntimeFailed: it cannot be built; the message has the last lines that say why.
+    """
+    digest = digest or _digest(source)
+
+    def make(tree: str) -> Mapping[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = os.path.join(folder, "source")
+            shutil.copytree(
+                source, copy, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED)
+            )
+            _make_writable(copy)
+            run_tool(_words(uv, interpreter, copy, tree), f"build {source}", folder, _EPOCH)
+        for each in os.listdir(tree):
+            if not each.endswith(".whl"):
+                os.unlink(os.path.join(tree, each))
+        return {}
+
+    key = hashlib.sha256(f"wheel\0{interpreter.suffix}\0{digest}".encode()).hexdigest()[:32]
+    tree = keep_tree(key, make)
+    return glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))[0]
+
+
+def _words(uv: str | None, interpreter: Interpreter, source: str, target: str) -> Sequence[str]:
+    if uv:
+        words = ["build", "--quiet", "--wheel", "--no-create-gitignore", "--out-dir", target]
+        return [uv, *words, "--python", interpreter.path, source]
+    words = ["-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    return [interpreter.path, *words, "--wheel-dir", target, source]
+
+
+def _make_writable(folder: str) -> None:
+    for path, _, names in os.walk(folder):
+        for each in (path, *(os.path.join(path, name) for name in names)):
+            if not os.path.islink(each):
+                os.chmod(each, os.stat(each).st_mode | 0o200)
+
+
+def _digest(source: str) -> str:
+    contents, _ = scan_contents(source, b"\0never\0")
+    lines = (f"{each.path}\0{each.mode:o}\0{each.sha256}{each.target}\n" for each in contents)
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()

@@ -1,0 +1,137 @@
+"""Get the environment of a run ready where it starts.
+
+One that the run has is linked to an interpreter of this machine, if it has none. One that comes as
+a file, or as a list, is unpacked or made in the cache, once a machine. What was made for another
+patch level or platform is made anew of its list, and the log says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gage._internal import fs
+from gage._internal.environments.archives import unpack_tree
+from gage._internal.environments.bytecode import compile_modules
+from gage._internal.environments.installing import Wanted, find_uv, install
+from gage._internal.environments.interpreters import (
+    Interpreter,
+    find_interpreter,
+    interpreter_of,
+    iter_interpreters,
+)
+from gage._internal.environments.kept import KeptTree, keep_tree
+from gage._internal.environments.relocation import (
+    interpreter_links,
+    link_interpreter,
+    make_relocatable,
+)
+from gage._internal.errors import RuntimeFailed
+from gage._internal.lifecycle.environment import SYSTEM, Environment
+from gage._internal.store.logs import log_action
+from gage._internal.store.runtime_record import (
+    ARCHIVE,
+    ENV,
+    RuntimeRecord,
+    find_runtime_record,
+)
+from gage._internal.types import Run
+
+_FORMAT = "1"
+
+
+def prepare_environment(run: Run) -> Environment:
+    """Return the environment of a run, ready but for the link to its interpreter.
+
+    Raises:
+        RuntimeFailed: there is no interpreter for it here, or it cannot be made.
+        RunDamaged: what is recorded of it cannot be understood.
+    """
+    record = find_runtime_record(run)
+    if record is None:
+        return SYSTEM
+    if record.bundle == ARCHIVE:
+        return Environment(_variables(_unpacked(run, record)))
+    if record.bundle != ENV:
+        return Environment(_variables(_made(run, record)))
+    tree = os.path.join(run.run_dir, record.path)
+    if record.python.get("is_staged"):
+        return Environment(_variables(tree))
+    interpreter = _find_interpreter(record)
+    links = [os.path.join(tree, name) for name in interpreter_links(interpreter)]
+    return Environment(_variables(tree), links, interpreter.path)
+
+
+def _variables(tree: str) -> dict[str, str]:
+    path = os.environ.get("PATH", os.defpath)
+    return {"VIRTUAL_ENV": tree, "PATH": f"{tree}/bin{os.pathsep}{path}"}
+
+
+def _find_interpreter(record: RuntimeRecord) -> Interpreter:
+    wanted = interpreter_of(record.python)
+    found = find_interpreter(wanted)
+    if found is None:
+        raise RuntimeFailed(
+            f"the environment of the run needs {wanted.words} or another {wanted.series}, and there"
+            " is none on PATH",
+            f"install Python {wanted.series}, or put the one that is there on PATH",
+        )
+    return found
+
+
+def _unpacked(run: Run, record: RuntimeRecord) -> str:
+    """Return the directory of an environment that comes as one file."""
+    is_staged = bool(record.python.get("is_staged"))
+    interpreter = None if is_staged else _find_interpreter(record)
+
+    def make(tree: str) -> Mapping[str, Any]:
+        unpack_tree(os.path.join(run.run_dir, record.path), tree)
+        if interpreter:
+            link_interpreter(tree, interpreter)
+        return {}
+
+    kept = keep_tree(_key(ARCHIVE, record.sha256, interpreter and interpreter.path), make)
+    if kept.is_new:
+        log_action(run, f"Unpacked {record.path}")
+    return kept.root
+
+
+def _made(run: Run, record: RuntimeRecord) -> str:
+    """Return the directory of an environment that is made of a list."""
+    wanted = interpreter_of(record.python)
+    interpreter = find_interpreter(wanted) or _find_other(record, wanted)
+    listed = os.path.join(run.run_dir, record.path)
+    projects = [os.path.join(run.run_dir, path) for path in record.projects]
+    wheels = os.path.join(run.run_dir, record.wheels) if record.wheels else None
+
+    def make(tree: str) -> Mapping[str, Any]:
+        install(tree, interpreter, Wanted(listed, projects, wheels), find_uv())
+        make_relocatable(tree, interpreter, with_interpreter=False)
+        link_interpreter(tree, interpreter)
+        compile_modules(tree, interpreter.path, ".venv")
+        return {}
+
+    digests = [hashlib.sha256(fs.read_bytes(path)).hexdigest() for path in (listed, *projects)]
+    key = _key(record.bundle, *digests, interpreter.path, *interpreter.facts().values())
+    kept: KeptTree = keep_tree(key, make)
+    made = "Made" if kept.is_new else "Took"
+    log_action(run, f"{made} the environment of {record.path} with {interpreter.words}")
+    if interpreter.facts() != wanted.facts():
+        log_action(run, f"It was staged with {wanted.words} ({wanted.suffix})")
+    return kept.root
+
+
+def _find_other(record: RuntimeRecord, wanted: Interpreter) -> Interpreter:
+    """Return an interpreter of the same series, built otherwise or for another platform."""
+    names = [f"python{wanted.series}", "python3", "python"]
+    for found in iter_interpreters(names):
+        if (found.implementation, found.series) == (wanted.implementation, wanted.series):
+            return found
+    return _find_interpreter(record)
+
+
+def _key(*facts: Any) -> str:
+    return hashlib.sha256(json.dumps([_FORMAT, *facts]).encode()).hexdigest()[:32]

@@ -1,0 +1,58 @@
+"""What is known of the runtime of a run: `runtime.json`, from which a start gets it ready."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gage._internal.store import layout, meta
+from gage._internal.types import NOTHING, Run
+
+# How an environment comes with a run: as a list of what is in it, that with the packages
+# themselves, all of it as one file, or ready to use.
+LOCK, WHEELS, ARCHIVE, ENV = BUNDLES = ("lock", "wheels", "archive", "env")
+
+
+class RuntimeRecord(NamedTuple):
+    """The runtime of a run; paths are relative to the run directory.
+
+    `path` is the environment of `env`, the file of `archive`, and the list of what is locked
+    else. `wheels` is the directory of the packages, `projects` are packages made of the project.
+    `python` tells of the interpreter that the environment was made with, and whether the run has
+    it (see `environments.interpreters`). `packages` maps names to versions.
+    """
+
+    name: str
+    bundle: str
+    path: str
+    python: Mapping[str, Any]
+    sha256: str = ""
+    wheels: str | None = None
+    projects: tuple[str, ...] = ()
+    packages: Mapping[str, str] = NOTHING
+
+
+def find_runtime_record(run: Run) -> RuntimeRecord | None:
+    """Return what is recorded of a run's runtime; None where the run has only what the system has.
+
+    Raises:
+        RunDamaged: the file cannot be understood.
+    """
+    data = meta.find_meta(run, layout.RUNTIME)
+    if data is None:
+        return None
+    try:
+        values = json.loads(data)
+        record = RuntimeRecord(**{**values, "projects": tuple(values.get("projects", ()))})
+    except (ValueError, TypeError, AttributeError):
+        raise meta.damaged(run, layout.RUNTIME, "is not what a runtime writes") from None
+    if record.bundle not in BUNDLES or not isinstance(record.python, dict):
+        raise meta.damaged(run, layout.RUNTIME, "is not what a runtime writes")
+    return record
+
+
+def record_values(record: RuntimeRecord) -> dict[str, Any]:
+    """Return a record as values that JSON has, less what has none."""
+    values = record._replace(projects=list(record.projects))._asdict()  # type: ignore[arg-type]
+    return {name: dict(v) if name == "packages" else v for name, v in values.items() if v}
