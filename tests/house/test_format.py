@@ -79,6 +79,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
     look(run)
     for path in sorted(files_below(home / "seen")):
         found.setdefault(row_of(path), set()).add((home / "seen" / path).read_bytes())
+    (project / "requirements.txt").touch()
+    look(run_of("true", runtime={"name": "uv", "bundle": "lock"}))
     run = run_of("sh", "-c", "echo out; sleep 30", exec={"finalize": "exit 1"})
     starter = subprocess.Popen([sys.executable, "-c", START, run.id, run.run_dir])
     output = meta_file(run, "output/run")
@@ -105,7 +107,7 @@ def test_content_is_as_the_page_says(seen: dict[str, set[bytes]], name: str) -> 
 
 
 def test_json_files_are_json(seen: dict[str, set[bytes]]) -> None:
-    names = ("opdef", "config", "summary", "depends")
+    names = ("opdef", "config", "summary", "depends", "runtime")
     for name in (*(f"{name}.json" for name in names), "proc/cmd", "proc/env", "proc/lock"):
         for content in seen[name]:
             assert content == (json.dumps(json.loads(content), indent=2) + "\n").encode()

@@ -885,7 +885,12 @@ VALID: list[dict[str, Any]] = [
     },
     {"a": {"exec": "a", "description": "", "default": True, "version": "1", "runtime": "uv"}},
     {"a": {"exec": "a", "runtime": {"name": "uv", "from": "a/uv.lock", "python": "3.12"}}},
-    {"a": {"exec": "a", "runtime": {"name": "uv", "bundle": "lock", "extras": ["a"], "groups": []}}},
+    {
+        "a": {
+            "exec": "a",
+            "runtime": {"name": "uv", "bundle": "lock", "extras": ["a"], "groups": []},
+        }
+    },
     {"a": {"exec": "a", "runtime": {"name": "of-a-plugin", "image": ["x", 1]}}},
     {"a": {"exec": "a", "default": True}, "b": {"exec": "a", "default": False}},
     {"a": {"exec": "a", "sourcecode": False}},
@@ -1059,9 +1064,6 @@ INVALID: list[Any] = [
 
 # What JSON Schema has no words for.
 INVALID_TO_THE_CHECKER_ONLY: list[Any] = [
-    {"a": {"exec": "a", "runtime": {"name": "uv", "from": "a/uv.lock", "python": "3.12"}}},
-    {"a": {"exec": "a", "runtime": {"name": "uv", "bundle": "lock", "extras": ["a"], "groups": []}}},
-    {"a": {"exec": "a", "runtime": {"name": "of-a-plugin", "image": ["x", 1]}}},
     {"a": {"exec": "a", "default": True}, "b": {"exec": "a", "default": True}},
     _op(output_summary={"a": "b"}),
     _op(output_summary={"a": "(b)(c)"}),

@@ -66,8 +66,8 @@ def _install_by_uv(uv: str, tree: str, interpreter: Interpreter, wanted: Wanted)
 
 
 def _install_by_pip(tree: str, interpreter: Interpreter, wanted: Wanted) -> None:
-    run_tool([interpreter.path, "-m", "venv", tree], "make an environment")
-    pip = [os.path.join(tree, "bin", "python"), "-I", "-m", "pip"]
+    run_tool([interpreter.path, "-m", "venv", "--without-pip", tree], "make an environment")
+    pip = [interpreter.path, "-I", "-m", "pip", "--python", os.path.join(tree, "bin", "python")]
     words = [*pip, "--disable-pip-version-check", "--quiet", "install", "--no-compile", "--no-deps"]
     source = ["--no-index", "--find-links", wanted.wheels] if wanted.wheels else []
     if os.path.getsize(wanted.requirements):

@@ -11,7 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gage._internal.environments.contents import scan_contents
@@ -35,13 +36,9 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
     digest = digest or _digest(source)
 
     def make(tree: str) -> Mapping[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = os.path.join(folder, "source")
-            shutil.copytree(
-                source, copy, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED)
-            )
-            _make_writable(copy)
-            run_tool(_words(uv, interpreter, copy, tree), f"build {source}", folder, _EPOCH)
+        with copied_source(source) as copy:
+            words = _words(uv, interpreter, copy, tree)
+            run_tool(words, f"build {source}", os.path.dirname(copy), _EPOCH)
         for each in os.listdir(tree):
             if not each.endswith(".whl"):
                 os.unlink(os.path.join(tree, each))
@@ -50,6 +47,16 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
     key = hashlib.sha256(f"wheel\0{interpreter.suffix}\0{digest}".encode()).hexdigest()[:32]
     tree = keep_tree(key, make)
     return glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))[0]
+
+
+@contextmanager
+def copied_source(source: str) -> Iterator[str]:
+    """Yield the path of a copy of a directory, which may be written to and is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "source")
+        shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        _make_writable(copy)
+        yield copy
 
 
 def _words(uv: str | None, interpreter: Interpreter, source: str, target: str) -> Sequence[str]:

@@ -41,6 +41,11 @@ def local_folders(path: str) -> list[str]:
     return folders
 
 
+def has_dynamic_metadata(path: str) -> bool:
+    """Tell whether a `pyproject.toml` leaves metadata of its project to whoever builds it."""
+    return os.path.exists(path) and bool(_read_toml(path).get("project", {}).get("dynamic"))
+
+
 def read_pylock(
     path: str, extras: Sequence[str] = (), groups: Sequence[str] = ()
 ) -> tuple[bytes, list[str]]:

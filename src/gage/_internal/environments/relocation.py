@@ -52,7 +52,7 @@ def make_relocatable(tree: str, interpreter: Interpreter, with_interpreter: bool
         if os.path.islink(full):
             if os.readlink(full).startswith("/"):
                 os.unlink(full)
-        elif name.lower().startswith("activate") or name == "Activate.ps1":
+        elif name.lower().startswith("activate") or name.endswith(".bat"):
             # These name the directory, some in ways of their own, and a run has no use for them.
             os.unlink(full)
             changed[path] = None

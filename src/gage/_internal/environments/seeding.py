@@ -1,7 +1,7 @@
 """Packages as files, for environments that are made where there is no network.
 
-uv has no command that fetches wheels, so pip does it in either case; where pip is not at hand, in
-an environment of its own that is there for this only.
+uv has no command that fetches wheels, so pip does it in either case: the interpreter's own, or for
+uv, whose interpreters may have none, one in an environment that is there for this only.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ def fetch_wheels(listed: str, target: str, interpreter: Interpreter, uv: str | N
         return
     env = {pip: os.environ[own] for own, pip in _INDEXES if own in os.environ}
     with tempfile.TemporaryDirectory() as folder:
-        seed = os.path.join(folder, "seed")
+        python = interpreter.path
         if uv:
-            words = [uv, "venv", "--quiet", "--no-project", "--seed"]
-            run_tool([*words, "--python", interpreter.path, seed], "make an environment for pip")
-        else:
-            run_tool([interpreter.path, "-m", "venv", seed], "make an environment for pip")
-        words = [os.path.join(seed, "bin", "python"), "-I", "-m", "pip", "wheel", "--quiet"]
-        words += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        run_tool([*words, "-r", listed, "--wheel-dir", target], "fetch packages", folder, env)
+            python = os.path.join(folder, "seed", "bin", "python")
+            words = [uv, "venv", "--quiet", "--no-project", "--seed", "--python", interpreter.path]
+            run_tool([*words, os.path.join(folder, "seed")], "make an environment for pip")
+        words = [python, "-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
+        words += ["--no-deps", "--require-hashes", "-r", listed, "--wheel-dir", target]
+        run_tool(words, "fetch packages", folder, env)

@@ -14,8 +14,9 @@ from typing import Any
 from gage._internal.environments.bundles import Locked, provide_environment
 from gage._internal.environments.installing import find_uv, run_tool
 from gage._internal.environments.interpreters import Interpreter, find_description
-from gage._internal.environments.local_packages import build_wheel
+from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import (
+    has_dynamic_metadata,
     local_folders,
     pinned_requirements,
     read_pylock,
@@ -47,7 +48,7 @@ class Uv:
             raise RuntimeFailed("uv is not installed", "pip install 'gage[uv]', or install uv")
         folder, name = _find_source(settings, context)
         interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
-        requirements, local = _lock(uv, folder, name, interpreter, settings)
+        requirements, local = _locked(uv, folder, name, interpreter, settings)
         projects = [
             build_wheel(os.path.join(folder, path), _digest(context, folder, path), interpreter, uv)
             for path in local
@@ -104,10 +105,20 @@ def _find_interpreter(uv: str, folder: str, name: str, wanted: str | None) -> In
     return found
 
 
-def _lock(
+def _locked(
     uv: str, folder: str, name: str, interpreter: Interpreter, settings: Mapping[str, Any]
 ) -> tuple[bytes, Sequence[str]]:
     """Return the list of what is to be installed, and the directories of what is to be built."""
+    if not has_dynamic_metadata(os.path.join(folder, os.path.dirname(name), _PROJECT)):
+        return _lock(uv, folder, name, interpreter, settings)
+    # To tell its metadata, such a project is built, which may write beside its source.
+    with copied_source(folder) as copy:
+        return _lock(uv, copy, name, interpreter, settings)
+
+
+def _lock(
+    uv: str, folder: str, name: str, interpreter: Interpreter, settings: Mapping[str, Any]
+) -> tuple[bytes, Sequence[str]]:
     chosen = [word for extra in settings.get("extras", ()) for word in ("--extra", extra)]
     chosen += [word for group in settings.get("groups", ()) for word in ("--group", group)]
     path = os.path.join(folder, name)

@@ -11,7 +11,7 @@ from typing import Any
 from gage._internal.environments.bundles import Locked, provide_environment
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter, find_description
-from gage._internal.environments.local_packages import build_wheel
+from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import local_folders, read_pylock
 from gage._internal.environments.seeding import fetch_wheels
 from gage._internal.errors import RuntimeFailed
@@ -81,17 +81,24 @@ def _find_interpreter(wanted: str | None) -> Interpreter:
 def _decide(path: str, interpreter: Interpreter, is_project: bool, extras: list[str]) -> bytes:
     """Return the list of what pip would install now."""
     cwd, name = os.path.split(path)
+    if not is_project:
+        return _report(interpreter, ["-r", name], name, cwd)
+    with copied_source(cwd) as copy:
+        what = f".[{','.join(extras)}]" if extras else "."
+        return _report(interpreter, [what], name, copy)
+
+
+def _report(interpreter: Interpreter, what: list[str], name: str, cwd: str) -> bytes:
     words = ["-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--dry-run"]
-    words += ["--ignore-installed", "--report", "-"]
-    what = [f".[{','.join(extras)}]" if extras else "."] if is_project else ["-r", name]
-    text = run_tool([interpreter.path, *words, *what], f"decide on versions for {name}", cwd)
+    words += ["--ignore-installed", "--report", "-", *what]
+    text = run_tool([interpreter.path, *words], f"decide on versions for {name}", cwd)
     lines = []
     for found in json.loads(text)["install"]:
         archive = found["download_info"].get("archive_info")
         if archive is None:
             continue
         metadata = found["metadata"]
-        digests = archive.get("hashes", {})
-        marks = "".join(f" \\\n    --hash={k}:{v}" for k, v in sorted(digests.items()))
+        digests = sorted(archive.get("hashes", {}).items())
+        marks = "".join(f" \\\n    --hash={kind}:{digest}" for kind, digest in digests)
         lines.append(f"{metadata['name']}=={metadata['version']}{marks}\n")
     return "".join(sorted(lines)).encode()

@@ -1,0 +1,500 @@
+"""One suite for the runtimes that stage an environment, with real packages from the index.
+
+`tabulate` is pure Python and has a script, `markupsafe` has a compiled module; `words` is the
+project's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Project
+
+SRC = Path(__file__).parents[2] / "src"
+PACKAGES = "tabulate==0.9.0\nmarkupsafe==3.0.2\n"
+TRAIN = """\
+import os, shutil, subprocess, sys
+import markupsafe, tabulate
+assert tabulate.__file__.startswith(sys.prefix), (tabulate.__file__, sys.prefix)
+assert markupsafe._speedups.__file__.startswith(sys.prefix)
+assert tabulate.__cached__ and os.path.exists(tabulate.__cached__)
+shown = subprocess.run(["tabulate", "-1"], input=b"a b\\n", stdout=subprocess.PIPE, check=True)
+assert b"a" in shown.stdout
+print("prefix", sys.prefix)
+print("script", shutil.which("tabulate"))
+"""
+PROJECT = """\
+[project]
+name = "words"
+version = "1.2"
+requires-python = ">=3.10"
+dependencies = ["tabulate==0.9.0"]
+[project.optional-dependencies]
+more = ["markupsafe==3.0.2"]
+[build-system]
+requires = ["setuptools>=61"]
+build-backend = "setuptools.build_meta"
+[tool.setuptools]
+packages = ["words"]
+package-dir = { words = "src/words" }
+"""
+SAY = """\
+import sys, tabulate, words
+assert words.__file__.startswith(sys.prefix), words.__file__
+print("words say", words.LAST)
+"""
+START = (
+    "import sys; sys.path.insert(0, {src!r});"
+    "from gage._internal.lifecycle.start import start_run;"
+    "from gage._internal.types import Run;"
+    "ended = start_run(Run(*sys.argv[1:3]), lambda s, d: sys.stdout.buffer.write(d));"
+    "sys.exit(ended.exit_code)"
+)
+KINDS = [
+    (name, bundle) for name in ("uv", "venv") for bundle in ("env", "archive", "wheels", "lock")
+]
+
+
+@pytest.fixture(scope="session")
+def packages_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where uv, pip and Gage keep what they fetch and make, for all tests of a process."""
+    folder = tmp_path_factory.mktemp("packages")
+    names = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "GAGE_CACHE": "gage"}
+    return {variable: str(folder / name) for variable, name in names.items()}
+
+
+@pytest.fixture
+def make_project(
+    project: Callable[..., Project], packages_cache: dict[str, str]
+) -> Callable[..., Project]:
+    """Return what writes a project with an operation `train` of a runtime."""
+
+    def make(
+        runtime: Any, files: dict[str, str] | None = None, *, own_cache: bool = False, **more: Any
+    ) -> Project:
+        operation = {"exec": "python train.py", "runtime": runtime, **more}
+        here = project({"train.py": TRAIN, "gage.json": json.dumps({"train": operation})})
+        for name, text in (files or {"requirements.txt": PACKAGES}).items():
+            here.write(name, text)
+        own = {"GAGE_CACHE": str(here.dir.parent / "cache")} if own_cache else {}
+        here.env.update({**packages_cache, **own})
+        return here
+
+    return make
+
+
+def stage(here: Project, *words: str, **options: Any) -> Path:
+    return Path(here.gage("stage", "train", "--json", *words, **options).succeeds().json["run_dir"])
+
+
+def log_of(run_dir: Path) -> str:
+    return run_dir.with_name(f"{run_dir.name}.meta").joinpath("log", "runner").read_text()
+
+
+def runtime_of(run_dir: Path) -> dict[str, Any]:
+    path = run_dir.with_name(f"{run_dir.name}.meta") / "runtime.json"
+    return json.loads(path.read_text())
+
+
+def manifest_lines(run_dir: Path, under: str) -> list[str]:
+    manifest = run_dir.with_name(f"{run_dir.name}.meta") / "manifest"
+    return sorted(line for line in manifest.read_text().splitlines() if f"  {under}" in line)
+
+
+def base_python() -> str:
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def start_apart(run_dir: Path, hidden: list[Path], network: bool, cache: Path) -> str:
+    """Start a run where directories are empty, by a runner that is not installed; what it prints.
+
+    Root only, as in CI: a mount namespace of its own hides the directories.
+    """
+    runner = run_dir.parent / "runner"
+    shutil.copytree(SRC, runner, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    mounts = "".join(f"mount -t tmpfs none '{path}' && " for path in hidden if path.exists())
+    namespaces = ["--mount", *([] if network else ["--net"])]
+    program = START.format(src=str(runner))
+    done = subprocess.run(
+        ["unshare", *namespaces, "sh", "-c", f'{mounts}exec "$@"', "sh", base_python(), "-I", "-c"]
+        + [program, run_dir.name, str(run_dir)],
+        cwd="/",
+        env={
+            "PATH": f"{os.path.dirname(base_python())}:/usr/local/bin:/usr/bin:/bin",
+            "GAGE_CACHE": str(cache),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def move(run_dir: Path, there: Path) -> Path:
+    there.mkdir()
+    for path in (run_dir, run_dir.with_name(f"{run_dir.name}.meta")):
+        shutil.move(path, there / path.name)
+    return there / run_dir.name
+
+
+@pytest.mark.parametrize(("name", "bundle"), KINDS)
+def test_runs_here(make_project, name: str, bundle: str) -> None:
+    here = make_project({"name": name, "bundle": bundle})
+    ran = here.gage("run", "train", "-q").succeeds()
+    run_dir = here.run()
+    prefix = Path(ran.out.splitlines()[0].removeprefix("prefix "))
+    if bundle == "env":
+        assert prefix == run_dir / ".venv"
+    else:
+        assert prefix.is_relative_to(Path(here.env["GAGE_CACHE"], "environments"))
+    assert not os.path.lexists(run_dir / ".venv" / "bin" / "python")
+    assert "would break elsewhere" not in ran.err
+    assert here.gage("check", "1").succeeds()
+    record = runtime_of(run_dir)
+    assert (record["name"], record["bundle"]) == (name, bundle)
+    if bundle in ("env", "archive"):
+        assert record["packages"]["markupsafe"] == "3.0.2"
+
+
+@pytest.mark.parametrize(("name", "bundle"), KINDS)
+def test_runs_elsewhere(make_project, tmp_path: Path, name: str, bundle: str) -> None:
+    """With project, home, caches and environment gone; without network, but for a bare list."""
+    here = make_project({"name": name, "bundle": bundle})
+    run_dir = move(stage(here), tmp_path / "elsewhere")
+    hidden = [here.dir, Path(here.env["HOME"]), Path(here.env["GAGE_CACHE"]), Path(sys.prefix)]
+    if bundle != "lock":
+        hidden += [Path(here.env[name]) for name in ("UV_CACHE_DIR", "PIP_CACHE_DIR")]
+    out = start_apart(run_dir, hidden, bundle == "lock", tmp_path / "cache-there")
+    assert out.startswith("prefix ")
+    assert str(here.dir) not in out
+
+
+@pytest.mark.parametrize("name", ["uv", "venv"])
+def test_no_file_names_this_machine(make_project, name: str) -> None:
+    here = make_project({"name": name}, {"pyproject.toml": PROJECT, "src/words/__init__.py": ""})
+    run_dir = stage(here)
+    places = [here.dir, here.env["HOME"], sys.prefix, os.path.dirname(base_python())]
+    needles = [os.fsencode(place) for place in places]
+    found = []
+    for path in (run_dir / ".venv").rglob("*"):
+        if path.is_symlink():
+            assert not os.readlink(path).startswith("/"), path
+        elif path.is_file():
+            data = path.read_bytes()
+            found += [(str(path), needle) for needle in needles if needle in data]
+    assert not found
+    origins = [path for path in (run_dir / ".venv").rglob("direct_url.json")]
+    assert not origins
+    recorded = 0
+    for record in (run_dir / ".venv").rglob("*.dist-info/RECORD"):
+        for file, digest, _ in csv.reader(record.read_text().splitlines()):
+            path = record.parent.parent / file
+            assert path.exists(), path
+            if digest:
+                found_digest = hashlib.sha256(path.read_bytes()).digest()
+                text = base64.urlsafe_b64encode(found_digest).decode().rstrip("=")
+                assert digest == f"sha256={text}", path
+                recorded += 1
+    assert recorded > 20
+
+
+@pytest.mark.parametrize("bundle", ["env", "archive"])
+def test_equal_input_gives_equal_digests(make_project, tmp_path: Path, bundle: str) -> None:
+    here = make_project({"name": "uv", "bundle": bundle})
+    runs = [stage(here, env={"GAGE_CACHE": str(tmp_path / f"cache{n}")}) for n in range(2)]
+    under = ".venv/" if bundle == "env" else ".runtime/"
+    first, second = (manifest_lines(run, under) for run in runs)
+    assert first == second
+    assert len(first) > (20 if bundle == "env" else 0)
+
+
+def test_an_environment_is_made_once_and_shared(make_project) -> None:
+    here = make_project("uv", own_cache=True)
+    first, second = stage(here), stage(here)
+    path = next((first / ".venv").rglob("tabulate/__init__.py"))
+    other = second / path.relative_to(first)
+    assert os.path.samefile(path, other)
+    assert path.stat().st_mode & 0o777 == 0o444
+    kept = list(Path(here.env["GAGE_CACHE"], "environments").glob("*/tree"))
+    assert len(kept) == 1
+
+
+def test_two_stagings_at_once_make_it_once(make_project) -> None:
+    here = make_project("uv", own_cache=True)
+    stagings = [here.begin("stage", "train") for _ in range(3)]
+    outs = [staging.communicate(timeout=120) for staging in stagings]
+    assert [staging.returncode for staging in stagings] == [0, 0, 0], outs
+    paths = [next((run / ".venv").rglob("tabulate/__init__.py")) for run in here.runs()]
+    assert len({path.stat().st_ino for path in paths}) == 1
+
+
+def test_killed_while_it_is_made_the_next_staging_makes_it(make_project) -> None:
+    here = make_project("uv", own_cache=True)
+    environments = Path(here.env["GAGE_CACHE"], "environments")
+    staging = here.begin("stage", "train", start_new_session=True)
+    until = time.monotonic() + 60
+    while not list(environments.glob("*.part/tree/bin")):
+        assert time.monotonic() < until and staging.poll() is None
+        time.sleep(0.01)
+    os.killpg(staging.pid, signal.SIGKILL)
+    staging.communicate()
+    assert not list(environments.glob("*/contents"))
+    here.gage("run", "train", "-q").succeeds()
+    assert not list(environments.glob("*.part"))
+
+
+def test_a_changed_environment_stops_the_start(make_project) -> None:
+    here = make_project("uv", own_cache=True)
+    run_dir = stage(here)
+    path = next((run_dir / ".venv").rglob("tabulate/__init__.py"))
+    path.chmod(0o644)
+    path.write_text("raise SystemExit('changed')\n")
+    started = here.gage("start", "1").fails(125, "run-changed")
+    assert "tabulate/__init__.py" in started.err
+    # The file in the cache is the same one: it is not taken again.
+    here.gage("run", "train", "-q").succeeds()
+
+
+def test_it_is_verified_although_it_is_shared(make_project) -> None:
+    """What does not show in size and times is found where it counts: before the command runs."""
+    here = make_project("uv", own_cache=True)
+    path = next((stage(here) / ".venv").rglob("tabulate/__init__.py"))
+    found = path.stat()
+    path.chmod(0o644)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + b"#\n")
+    path.chmod(0o444)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert "tabulate/__init__.py" in here.gage("run", "train").fails(125, "run-changed").err
+
+
+def test_what_the_run_may_write_to_is_a_copy(make_project) -> None:
+    here = make_project("uv", writable=".venv/**")
+    paths = [next((stage(here) / ".venv").rglob("tabulate/__init__.py")) for _ in range(2)]
+    assert not os.path.samefile(*paths)
+    assert paths[0].stat().st_mode & 0o200
+
+
+class TestProject:
+    """The project's own package is installed, from the source as it is staged."""
+
+    FILES = {"pyproject.toml": PROJECT, "src/words/__init__.py": "LAST = 1\n", "train.py": SAY}
+
+    @pytest.mark.parametrize("name", ["uv", "venv"])
+    @pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])
+    def test_is_installed(self, make_project, name: str, bundle: str) -> None:
+        here = make_project({"name": name, "bundle": bundle}, self.FILES)
+        assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"
+
+    def test_has_the_config(self, make_project) -> None:
+        here = make_project("uv", self.FILES, config="src/words/__init__.py")
+        assert here.gage("run", "train", "LAST=7", "-q").succeeds().out == "words say 7\n"
+        assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"
+
+    def test_a_change_of_it_makes_no_new_environment(self, make_project) -> None:
+        here = make_project("uv", self.FILES)
+        first = stage(here)
+        here.write("src/words/__init__.py", "LAST = 2\n")
+        assert here.gage("run", "train", "-q").succeeds().out == "words say 2\n"
+        name = next((first / ".venv").rglob("tabulate/__init__.py")).relative_to(first)
+        assert os.path.samefile(*(run / name for run in here.runs()))
+
+    def test_the_project_is_not_written_to(self, make_project) -> None:
+        here = make_project("uv", self.FILES)
+        before = sorted(path for path in here.dir.rglob("*"))
+        stage(here)
+        after = sorted(p for p in here.dir.rglob("*") if ".gage" not in p.parts)
+        assert after == before
+
+    def test_extras(self, make_project) -> None:
+        use = "import markupsafe\nprint(markupsafe.__version__)\n"
+        here = make_project({"name": "uv", "extras": ["more"]}, {**self.FILES, "train.py": use})
+        assert here.gage("run", "train", "-q").succeeds().out == "3.0.2\n"
+
+    def test_uv_lock(self, make_project) -> None:
+        here = make_project("uv", self.FILES)
+        uv(here, "lock")
+        assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"
+        here.write("pyproject.toml", PROJECT.replace('"tabulate==0.9.0"', '"six"'))
+        failed = here.gage("stage", "train").fails(1, "runtime-failed")
+        assert "uv.lock" in failed.err
+
+    def test_pylock(self, make_project) -> None:
+        here = make_project("uv", self.FILES)
+        uv(here, "lock")
+        uv(here, "export", "--format", "pylock.toml", "-o", "pylock.toml")
+        Path(here.dir, "uv.lock").unlink()
+        for name in ("uv", "venv"):
+            runtime = {"name": name, "from": "pylock.toml"}
+            here.write(
+                "gage.json", json.dumps({"train": {"exec": "python train.py", "runtime": runtime}})
+            )
+            assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"
+
+
+def uv(here: Project, *words: str) -> None:
+    from gage._internal.environments.installing import find_uv
+
+    found = find_uv()
+    assert found
+    subprocess.run(
+        [found, *words], cwd=here.dir, env=dict(here.env), check=True, capture_output=True
+    )
+
+
+def test_the_interpreter_comes_along_where_it_can_be_moved(make_project, tmp_path: Path) -> None:
+    """One that uv has installed; here, a copy of this one that lies where uv installs them."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    installed = tmp_path / "pythons" / f"cpython-{version}-linux-{os.uname().machine}-gnu"
+    series = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    (installed / "bin").mkdir(parents=True)
+    shutil.copy2(base_python(), installed / "bin" / series)
+    for name in ("python3", "python"):
+        (installed / "bin" / name).symlink_to(series)
+    unwanted = shutil.ignore_patterns("test", "site-packages", "dist-packages", "__pycache__")
+    stdlib = Path(os.__file__).parent
+    shutil.copytree(stdlib, installed / "lib" / series, ignore=unwanted, symlinks=False)
+    for path in Path(sys.base_prefix, "lib").glob("libpython*"):
+        shutil.copy2(path, installed / "lib")
+    here = make_project("uv")
+    here.env["UV_PYTHON_INSTALL_DIR"] = str(tmp_path / "pythons")
+    here.write(
+        "gage.json",
+        json.dumps(
+            {
+                "train": {
+                    "exec": "python train.py",
+                    "runtime": {"name": "uv", "python": str(installed / "bin" / series)},
+                }
+            }
+        ),
+    )
+    staged = stage(here)
+    assert runtime_of(staged)["python"]["is_staged"]
+    assert os.readlink(staged / ".venv" / "bin" / "python") == f"../python/bin/{series}"
+    run_dir = move(staged, tmp_path / "elsewhere")
+    hidden = [here.dir, Path(here.env["HOME"]), Path(sys.prefix), tmp_path / "pythons"]
+    assert start_apart(run_dir, hidden, False, tmp_path / "cache-there").startswith("prefix ")
+
+
+def test_another_interpreter_is_recorded(make_project) -> None:
+    here = make_project({"name": "uv", "bundle": "lock"})
+    run_dir = stage(here)
+    meta = run_dir.with_name(f"{run_dir.name}.meta")
+    record = runtime_of(run_dir)
+    series = record["python"]["version"].rpartition(".")[0]
+    record["python"] |= {"version": f"{series}.99", "suffix": ".of-another-machine.so"}
+    (meta / "runtime.json").unlink()
+    (meta / "runtime.json").write_text(json.dumps(record))
+    here.gage("start", "1", "-q").succeeds()
+    assert f"It was staged with CPython {series}.99 (.of-another-machine.so)" in log_of(run_dir)
+
+
+@pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])
+def test_without_an_interpreter_it_does_not_start(make_project, bundle: str) -> None:
+    here = make_project({"name": "uv", "bundle": bundle})
+    run_dir = stage(here)
+    meta = run_dir.with_name(f"{run_dir.name}.meta")
+    record = runtime_of(run_dir)
+    record["python"] |= {"version": "3.2.1", "suffix": ".cpython-32.so"}
+    (meta / "runtime.json").unlink()
+    (meta / "runtime.json").write_text(json.dumps(record))
+    failed = here.gage("start", "1").fails(125, "runtime-failed")
+    assert "needs CPython 3.2.1" in failed.err
+    assert here.gage("list", "--json").json[0]["status"] == "staged"
+
+
+def test_hooks_have_the_environment(make_project) -> None:
+    look = "python -c 'import tabulate, sys; print(sys.prefix)'"
+    hooks = {"run": "python train.py", "stage-dependencies": look, "finalize": look}
+    here = make_project("uv", exec=hooks)
+    here.gage("run", "train", "-q").succeeds()
+    for phase in ("dependencies", "finalize"):
+        assert here.gage("logs", "--phase", phase).succeeds().out == f"{here.run() / '.venv'}\n"
+    assert not os.path.lexists(here.run() / ".venv" / "bin" / "python")
+
+
+def test_who_comes_too_late_to_start_leaves_the_environment_alone(make_project) -> None:
+    use = (
+        "import subprocess, time\n"
+        "time.sleep(3)\n"
+        "subprocess.run(['python', '-c', 'import tabulate'], check=True)\n"
+    )
+    here = make_project("uv", {"requirements.txt": PACKAGES, "train.py": use})
+    run_dir = stage(here)
+    started = here.begin("start", "1")
+    until = time.monotonic() + 60
+    while not os.path.lexists(run_dir / ".venv" / "bin" / "python"):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    here.gage("start", "1").fails(125, "run-already-started")
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 0, err
+
+
+class TestFaults:
+    def fails(self, make_project, runtime: Any, files: dict[str, str], said: str) -> None:
+        here = make_project(runtime, {"train.py": TRAIN, **files})
+        failed = here.gage("stage", "train").fails(1, "runtime-failed")
+        assert said in failed.err, failed.err
+
+    @pytest.mark.parametrize("name", ["uv", "venv"])
+    def test_nothing_to_install(self, make_project, name: str) -> None:
+        self.fails(make_project, name, {}, "pylock.toml")
+
+    @pytest.mark.parametrize("name", ["uv", "venv"])
+    def test_no_such_file(self, make_project, name: str) -> None:
+        self.fails(make_project, {"name": name, "from": "other.txt"}, {}, "other.txt")
+
+    @pytest.mark.parametrize("name", ["uv", "venv"])
+    def test_no_such_package(self, make_project, name: str) -> None:
+        files = {"requirements.txt": "gage-has-no-such-package==1\n"}
+        self.fails(make_project, name, files, "gage-has-no-such-package")
+
+    @pytest.mark.parametrize("name", ["uv", "venv"])
+    def test_no_such_python(self, make_project, name: str) -> None:
+        self.fails(make_project, {"name": name, "python": "3.2"}, {"requirements.txt": ""}, "3.2")
+
+    def test_several_lists(self, make_project) -> None:
+        files = {"requirements-a.txt": "", "requirements-b.txt": ""}
+        self.fails(make_project, "uv", files, "requirements-a.txt, requirements-b.txt")
+
+    def test_a_project_that_cannot_be_built(self, make_project) -> None:
+        files = {"pyproject.toml": PROJECT.replace("src/words", "missing")}
+        self.fails(make_project, "uv", files, "could not build")
+
+    def test_a_pylock_that_is_none(self, make_project) -> None:
+        self.fails(
+            make_project,
+            {"name": "uv", "from": "pylock.toml"},
+            {"pylock.toml": "a ="},
+            "pylock.toml",
+        )
+
+    def test_an_unknown_runtime(self, make_project) -> None:
+        here = make_project("nix", {"train.py": ""})
+        here.gage("stage", "train").fails(1, "unknown-plugin")
+
+    def test_a_full_cache(self, make_project, small_disk) -> None:
+        here = make_project("uv")
+        cache = small_disk("size=300k")
+        failed = here.gage("stage", "train", env={"GAGE_CACHE": str(cache)})
+        assert failed.code == 1 and "Traceback" not in failed.err, failed
+        assert "space" in failed.err
+        assert not list(cache.glob("environments/*.part"))
+        here.gage("run", "train", "-q").succeeds()
