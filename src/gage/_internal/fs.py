@@ -294,6 +294,24 @@ def scan(root: str) -> dict[str, Stamp]:
     return dict(_iter_scan(root))
 
 
+def iter_paths(root: str) -> Iterator[str]:
+    """Yield the path of every file, link and empty directory below `root`, relative to it."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        prefix = f"{folder}/" if folder else ""
+        with os.scandir(f"{root}/{folder}") as entries:
+            empty = True
+            for entry in entries:
+                empty = False
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(prefix + entry.name)
+                else:
+                    yield prefix + entry.name
+        if empty and folder:
+            yield folder
+
+
 def files_of(path: str) -> list[str]:
     """Return what there is to copy of a path, relative to it.
 

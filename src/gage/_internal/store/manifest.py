@@ -19,10 +19,12 @@ or removed keeps its lines, the digest line behind `#- ` so that it is not check
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from gage._internal import cores, fs
@@ -47,6 +49,12 @@ _SUPERSEDED = "#- "
 _DASH = "./-"
 _OWNER_WRITE = 0o200
 _READ_SIZE = 1 << 20
+_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+# A file whose path needs no escapes and stays below the directory it is relative to.
+_PLAIN_ENTRY = re.compile(
+    r"#\tf\t(.)\t([0-7]{4})\t([0-9]+)\n"
+    r"([0-9a-f]{64})  ((?!(?:[^\n]*/)?\.{0,2}(?:/|\n))[^\\\r\n]+)\n"
+)
 # Bytes from which on it matters when a file is read.
 _LARGE = 4 << 20
 
@@ -191,25 +199,40 @@ def parse_manifest(text: str) -> Manifest:
     Raises:
         ValueError: it is not one; the message names the line.
     """
-    lines = text.split("\n")
-    if lines.pop() != "" or lines[:2] != [_HEADER, _STAGED]:
+    head = f"{_HEADER}\n{_STAGED}\n"
+    if not text.startswith(head) or not text.endswith("\n"):
         raise ValueError("is cut short, or was written by another version")
     staged: list[Entry] = []
     ended: list[Entry] | None = None
-    numbered = iter(enumerate(lines[2:], 3))
-    for number, line in numbered:
+    entries = staged
+    at = len(head)
+    plain = _PLAIN_ENTRY.match
+    while at < len(text):
+        # Nearly all of a large manifest, which is read at each start.
+        match = plain(text, at)
+        if match:
+            type_, mode, size, sha256, path = match.groups()
+            entries.append(Entry(path, FILE, type_, int(mode, 8), int(size), sha256))
+            at = match.end()
+            continue
+        end = text.index("\n", at)
+        line, second = text[at:end], text[end + 1 : text.find("\n", end + 1)]
         if line == _ENDED and ended is None:
-            ended = []
+            entries = ended = []
+            at += len(line) + 1
             continue
         try:
-            entry = _parse_entry(line, numbered)
-        except (ValueError, IndexError, StopIteration):
+            entry = _parse_entry(line, second)
+        except (ValueError, IndexError):
+            number = text.count("\n", 0, at) + 1
             raise ValueError(f"line {number} is no entry") from None
-        (staged if ended is None else ended).append(entry)
+        entries.append(entry)
+        at += len(line) + 1 + (len(second) + 1 if entry.kind == FILE else 0)
     return Manifest(tuple(staged), None if ended is None else tuple(ended))
 
 
-def _parse_entry(line: str, following: Iterator[tuple[int, str]]) -> Entry:
+def _parse_entry(line: str, second: str) -> Entry:
+    """Return an entry; that of a file has a second line."""
     superseded = line.startswith(_SUPERSEDED)
     fields = (line[len(_SUPERSEDED) :] if superseded else line).split("\t")
     mark, kind, type_, mode, size = fields[:5]
@@ -217,7 +240,7 @@ def _parse_entry(line: str, following: Iterator[tuple[int, str]]) -> Entry:
         raise ValueError
     entry = Entry("", kind, type_, int(mode, 8), int(size), superseded=superseded)
     if kind == FILE:
-        return _parse_digest(entry, next(following)[1])
+        return _parse_digest(entry, second)
     path = _safe_path(fs.unescape_path(fields[5]))
     return entry._replace(path=path, target=fs.unescape_path(fields[6]) if kind == LINK else "")
 
@@ -258,20 +281,20 @@ def verify(run: Run) -> Mapping[str, Stamp]:
         RunDamaged: the manifest cannot be read.
     """
     expected = read_manifest(run).present()
-    found = fs.scan(run.run_dir)
-    both = _large_first([expected[path] for path in expected.keys() & found.keys()])
+    found = set(fs.iter_paths(run.run_dir))
+    both = _large_first([expected[path] for path in expected.keys() & found])
     much = cores.is_much(len(both), lambda: sum(entry.size for entry in both))
-    changes = cores.do_all(compare_file, [tuple(entry) for entry in both], run.run_dir, much)
-    faults = [f"missing: {fs.printable(path)}" for path in sorted(expected.keys() - found.keys())]
-    faults += [f"added: {fs.printable(path)}" for path in sorted(found.keys() - expected.keys())]
+    results = cores.do_all(compare_file, [tuple(entry) for entry in both], run.run_dir, much)
+    faults = [f"missing: {fs.printable(path)}" for path in sorted(expected.keys() - found)]
+    faults += [f"added: {fs.printable(path)}" for path in sorted(found - expected.keys())]
     faults += sorted(
-        f"changed: {fs.printable(both[i].path)} ({change})"
-        for i, change in enumerate(changes)
-        if change
+        f"changed: {fs.printable(entry.path)} ({result})"
+        for entry, result in zip(both, results, strict=True)
+        if isinstance(result, str)
     )
     if faults:
         raise RunChanged(_describe(run, faults), "stage it again")
-    return found
+    return {entry.path: Stamp(*stamp) for entry, stamp in zip(both, results, strict=True)}
 
 
 def _large_first(entries: Iterable[Entry]) -> list[Entry]:
@@ -279,22 +302,56 @@ def _large_first(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda e: (-e.size if e.size >= _LARGE else 0, e.path))
 
 
-def compare_file(item: tuple[Any, ...], root: str) -> str | None:
-    """Return how a file below `root` differs from the entry of which `item` has the values."""
-    expected = Entry(*item)
+def compare_file(item: tuple[Any, ...], root: str) -> str | tuple[int, ...]:
+    """Return how a file below `root` differs from the entry of which `item` has the values.
+
+    Where it does not, its stamp is returned. Four system calls for a small file, not more.
+    """
+    path, kind, type_, mode, size, sha256, target, _ = item
     try:
-        found = entry_of(root, expected.path, expected.type)
-    except (OSError, ValueError) as error:
+        if kind != FILE:
+            found = os.lstat(f"{root}/{path}")
+            entry = entry_of(root, path, type_)
+            if entry.kind != kind:
+                return "is of another kind"
+            if entry.target != target:
+                return f"points to {fs.printable(entry.target)}"
+            if kind == DIRECTORY and entry.mode != mode:
+                return f"its mode is {entry.mode:04o}, not {mode:04o}"
+            return tuple(Stamp.of(found))
+        fd = os.open(f"{root}/{path}", _READ_FLAGS)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                return "is of another kind"
+            if found.st_size != size or _digest_open(fd, size) != sha256:
+                return "its content"
+        finally:
+            os.close(fd)
+    except OSError as error:
+        is_other = error.errno in (errno.ELOOP, errno.ENXIO)
+        return "is of another kind" if is_other else str(error)
+    except ValueError as error:
         return str(error)
-    if found.kind != expected.kind:
-        return "is of another kind"
-    if found.target != expected.target:
-        return f"points to {fs.printable(found.target)}"
-    if found.sha256 != expected.sha256:
-        return "its content"
-    if found.mode != expected.mode and expected.kind != LINK:
-        return f"its mode is {found.mode:04o}, not {expected.mode:04o}"
-    return None
+    found_mode = stat.S_IMODE(found.st_mode)
+    if found_mode != mode:
+        return f"its mode is {found_mode:04o}, not {mode:04o}"
+    return found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest_open(fd: int, size: int) -> str:
+    """Return the digest of an open file from where it stands; "" where it is larger."""
+    data = os.read(fd, min(size, _READ_SIZE) + 1)
+    if len(data) == size:
+        return hashlib.sha256(data).hexdigest()
+    hasher = hashlib.sha256()
+    while data:
+        hasher.update(data)
+        size -= len(data)
+        if size < 0:
+            return ""
+        data = os.read(fd, _READ_SIZE)
+    return hasher.hexdigest()
 
 
 def _describe(run: Run, faults: Iterable[str], most: int = 20) -> str:
