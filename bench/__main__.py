@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 from bench.big_staging import big_staging_rows
+from bench.environments import environment_rows
 from bench.listing import listing_rows
 from bench.machine import describe_machine
 from bench.measure import CannotRun, compare
@@ -65,6 +66,7 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows += listing_rows(place, args.runs)
     cache = os.path.abspath(os.path.expanduser(args.cache))
     rows += big_staging_rows(place, cache)
+    rows += environment_rows(place)
     if args.peers:
         rows += peer_rows(place, cache)
     return [row for row in rows if not args.rows or any(part in row.name for part in args.rows)]

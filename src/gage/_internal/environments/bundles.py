@@ -23,6 +23,7 @@ from gage._internal.environments.kept import KeptTree, keep_tree
 from gage._internal.environments.relocation import make_relocatable
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
+from gage._internal.store.logs import counted
 from gage._internal.store.runtime_record import (
     ARCHIVE,
     ENV,
@@ -87,11 +88,11 @@ def provide_environment(
         made = {_LIST: locked.requirements}
         count = sum(b"==" in line for line in locked.requirements.splitlines())
         if bundle == LOCK:
-            said = f"a list of {count} packages for {locked.interpreter.words}"
+            said = f"a list of {counted(count, 'package')} for {locked.interpreter.words}"
             return Provided((), projects, made, record_values(record), said)
         wheels = keep_tree(locked.key(WHEELS), lambda tree: _wheels(locked, tree, make_wheels))
         record = record._replace(wheels=_WHEELS)
-        said = f"{count} packages for {locked.interpreter.words}"
+        said = f"{counted(count, 'package')} for {locked.interpreter.words}"
         return Provided([(wheels, _WHEELS)], projects, made, record_values(record), said)
     trees = _environment(locked, notice)
     packages: dict[str, str] = {}
@@ -99,7 +100,7 @@ def provide_environment(
         packages |= tree.facts["packages"]
         _tell_mentions(tree, notice)
     record = record._replace(path=ENVIRONMENT, packages=packages)
-    said = f"an environment of {len(packages)} packages for {locked.interpreter.words}"
+    said = f"an environment of {counted(len(packages), 'package')} for {locked.interpreter.words}"
     if bundle == ENV:
         return Provided(
             [(tree, ENVIRONMENT) for tree in trees], record=record_values(record), said=said

@@ -172,22 +172,25 @@ class StagedFiles:
         """
         made = {""}
         events, left = [], []
+        folder = ""
         for each in tree.contents:
             path = f"{target}/{each.path}"
             source, full = f"{tree.root}/{each.path}", self._full(path)
-            self._make_parents(tree.root, each.path, path, made)
+            if path.rpartition("/")[0] != folder:
+                folder = path.rpartition("/")[0]
+                self._make_parents(tree.root, each.path, path, made)
             if each.target:
                 os.symlink(each.target, full)
                 entry = Entry(path, LINK, type_, 0o777, len(os.fsencode(each.target)))
-                entry = entry._replace(target=each.target)
+                self._entries[path] = entry._replace(target=each.target)
             elif may_link and not self.is_writable(path) and _link(source, full):
-                entry = Entry(path, FILE, type_, each.mode, each.size, each.sha256)
+                # No hook follows where files may be linked, so nothing has to tell a change.
+                self._entries[path] = Entry(path, FILE, type_, each.mode, each.size, each.sha256)
                 self._linked.add(path)
             else:
                 left.append((each, path))
                 continue
-            self._entries[path] = entry
-            events.append(self._record(entry, ADDED))
+            events.append(FileEvent(ADDED, type_, each.mtime_ns // 1000, path))
         self._copy_tree(tree, left, type_, events)
         self._folders.clear()
         log_files(self._run, events)
