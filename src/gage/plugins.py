@@ -25,6 +25,7 @@ _RESOLVERS = {
     "url": "gage._internal.resolvers.url:Url",
 }
 _RUNTIMES = {
+    "container": "gage._internal.runtimes.container:ContainerImage",
     "inherit": "gage._internal.runtimes.inherit:Inherit",
     "uv": "gage._internal.runtimes.uv:Uv",
     "venv": "gage._internal.runtimes.venv:Venv",

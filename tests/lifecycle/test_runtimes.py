@@ -453,6 +453,78 @@ def test_who_comes_too_late_to_start_leaves_the_environment_alone(make_project) 
     assert started.returncode == 0, err
 
 
+IMAGE = "docker.io/library/python:3.12@sha256:" + "0a" * 32
+# In place of an engine, of which there is none: it keeps what it was called with, and runs the
+# command behind the image as it is.
+ENGINE = """\
+#!/bin/sh
+printf '%s\\n' "$@" >"$RUN_DIR$APPTAINERENV_RUN_DIR/called"
+while [ "${{1%@sha256:*}}" = "$1" ]; do shift; done
+shift
+{set}exec "$@"
+"""
+
+
+class TestContainer:
+    @pytest.mark.parametrize(
+        ("engine", "words"),
+        [
+            (
+                "podman",
+                "run --rm --interactive --init --volume {run}:{run} --workdir {run}"
+                " --env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID --env TOKEN {image}",
+            ),
+            (
+                "docker",
+                "run --rm --interactive --init --volume {run}:{run} --workdir {run}"
+                " --user {user} --env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID"
+                " --env TOKEN {image}",
+            ),
+            ("apptainer", "exec --cleanenv --no-home --bind {run} --pwd {run} docker://{image}"),
+        ],
+    )
+    def test_the_engine_is_called(self, make_project, tmp_path: Path, engine, words: str) -> None:
+        here = make_project(
+            {"name": "container", "image": IMAGE},
+            {},
+            exec=["sh", "-c", "echo $A $TOKEN; exit 3"],
+            env={"A": "1"},
+            secrets="TOKEN",
+        )
+        given = "A=$APPTAINERENV_A TOKEN=$APPTAINERENV_TOKEN " if engine == "apptainer" else ""
+        path = tmp_path / "engine" / engine
+        path.parent.mkdir()
+        path.write_text(ENGINE.format(set=given))
+        path.chmod(0o755)
+        # Nothing else, so that an engine that is here is not found.
+        (path.parent / "sh").symlink_to("/bin/sh")
+        env = {"PATH": str(path.parent), "TOKEN": "a-secret"}
+        ran = here.gage("run", "train", "-q", env=env).exits(3)
+        assert ran.out.startswith("1 ")
+        run = here.run()
+        user = f"{os.getuid()}:{os.getgid()}"
+        expected = words.format(run=run, image=IMAGE, user=user).split()
+        called = (run / "called").read_text().splitlines()
+        assert called == [*expected, "sh", "-c", "echo $A $TOKEN; exit 3"]
+        assert runtime_of(run) == {"name": "container", "bundle": "image", "path": IMAGE}
+
+    def test_without_an_engine_it_stays_staged(self, make_project) -> None:
+        here = make_project({"name": "container", "image": IMAGE}, {})
+        stage(here)
+        failed = here.gage("start", "1", env={"PATH": "/nowhere"}).fails(125, "runtime-failed")
+        assert "no podman, no docker, no apptainer" in failed.err
+        assert here.gage("list", "--json").json[0]["status"] == "staged"
+
+    @pytest.mark.parametrize("image", ["python:3.12", "python@sha256:12", "-x@sha256:" + "0" * 64])
+    def test_an_image_without_a_digest(self, make_project, image: str) -> None:
+        here = make_project({"name": "container", "image": image}, {})
+        assert image in here.gage("stage", "train").fails(1, "runtime-failed").err
+
+    def test_no_image(self, make_project) -> None:
+        here = make_project("container", {})
+        here.gage("stage", "train").fails(1, "runtime-failed")
+
+
 class TestFaults:
     def fails(self, make_project, runtime: Any, files: dict[str, str], said: str) -> None:
         here = make_project(runtime, {"train.py": TRAIN, **files})

@@ -891,7 +891,7 @@ VALID: list[dict[str, Any]] = [
             "runtime": {"name": "uv", "bundle": "lock", "extras": ["a"], "groups": []},
         }
     },
-    {"a": {"exec": "a", "runtime": {"name": "of-a-plugin", "image": ["x", 1]}}},
+    {"a": {"exec": "a", "runtime": {"name": "of-a-plugin", "volumes": ["x", 1]}}},
     {"a": {"exec": "a", "default": True}, "b": {"exec": "a", "default": False}},
     {"a": {"exec": "a", "sourcecode": False}},
     {"a": {"exec": "a", "sourcecode": "*.py"}},
@@ -980,6 +980,7 @@ INVALID: list[Any] = [
     _op(runtime={"name": "uv", "python": 3.12}),
     _op(runtime={"name": "uv", "extras": "a"}),
     _op(runtime=["uv"]),
+    _op(runtime={"name": "container", "image": ["a"]}),
     _op(sourcecode=1),
     _op(sourcecode=["a", False]),
     _op(config="/a"),
@@ -1108,7 +1109,8 @@ def test_invalid_to_the_checker_only(document: Any) -> None:
 
 
 def _only_the_checker_finds(fault: Fault) -> bool:
-    in_dependency, text = "depends" in fault.path, fault.text
+    in_dependency = not {"depends", "runtime"}.isdisjoint(fault.path)
+    text = fault.text
     is_rule = not {"sourcecode", "select"}.isdisjoint(fault.path)
     return (
         "only one operation can be the default" in fault.text
@@ -1207,4 +1209,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 13 + 15 + 8 + 5 + 5 + 6 + 6
+    assert explained == 3 + 13 + 15 + 8 + 5 + 5 + 6 + 7

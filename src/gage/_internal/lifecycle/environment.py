@@ -12,16 +12,21 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from gage._internal import fs
+from gage._internal.lifecycle.containers import Container
 from gage._internal.store import layout, meta
 from gage._internal.types import NOTHING, Run
 
 
 class Environment(NamedTuple):
-    """Variables for the command; links to make, and the interpreter that they lead to."""
+    """Variables for the command; links to make, and the interpreter that they lead to.
+
+    With a `container` the command runs in that.
+    """
 
     variables: Mapping[str, str] = NOTHING
     links: Sequence[str] = ()
     interpreter: str = ""
+    container: Container | None = None
 
 
 # What the system has, with nothing in front of it.

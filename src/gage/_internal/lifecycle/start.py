@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gage._internal import clock, fs
 from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
 from gage._internal.fs import Stamp
+from gage._internal.lifecycle.containers import container_command
 from gage._internal.lifecycle.environment import Environment, find_environment, linked
 from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, StopSignals, execute
 from gage._internal.lifecycle.finalize import finalize_run
@@ -89,10 +90,14 @@ def _execute(
     """Run the command; return how it ended, and what failed that is not its own exit."""
     recorder = _Recorder(run, echo)
     output = MaskedOutput(Mask(secrets.values()), recorder.write)
-    env = {"PYTHONUNBUFFERED": "1", **os.environ, **command.env, **environment.variables}
-    env |= {**secrets, **run_env(run)}
+    own = {"PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"), **command.env}
+    own |= {**environment.variables, **secrets, **run_env(run)}
+    args = command.args
+    if environment.container:
+        args, own = container_command(environment.container, run.run_dir, own, args)
+    env = {**os.environ, **own}
     try:
-        ended = execute(command.args, run.run_dir, env, output.write, run.id, signals)
+        ended = execute(args, run.run_dir, env, output.write, run.id, signals)
         output.close()
         return ended, recorder.close()
     except CannotExecute as failure:

@@ -30,11 +30,13 @@ from gage._internal.environments.relocation import (
     make_relocatable,
 )
 from gage._internal.errors import RuntimeFailed
+from gage._internal.lifecycle.containers import find_container
 from gage._internal.lifecycle.environment import SYSTEM, Environment
 from gage._internal.store.logs import log_action
 from gage._internal.store.runtime_record import (
     ARCHIVE,
     ENV,
+    IMAGE,
     RuntimeRecord,
     find_runtime_record,
 )
@@ -53,6 +55,8 @@ def prepare_environment(run: Run) -> Environment:
     record = find_runtime_record(run)
     if record is None:
         return SYSTEM
+    if record.bundle == IMAGE:
+        return Environment(container=find_container(record.path))
     if record.bundle == ARCHIVE:
         return Environment(_variables(_unpacked(run, record)))
     if record.bundle != ENV:

@@ -279,6 +279,7 @@ _RUNTIME = Table(
         "name": _NAME,
         "from": _PATH,
         "python": _NAME,
+        "image": _NAME,
         "bundle": Value(text=_word("lock", "wheels", "archive", "env")),
         "extras": Value(items=_NAME),
         "groups": Value(items=_NAME),

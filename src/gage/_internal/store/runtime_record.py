@@ -10,23 +10,23 @@ from gage._internal.store import layout, meta
 from gage._internal.types import NOTHING, Run
 
 # How an environment comes with a run: as a list of what is in it, that with the packages
-# themselves, all of it as one file, or ready to use.
-LOCK, WHEELS, ARCHIVE, ENV = BUNDLES = ("lock", "wheels", "archive", "env")
+# themselves, all of it as one file, or ready to use; or as the name of an image.
+LOCK, WHEELS, ARCHIVE, ENV, IMAGE = BUNDLES = ("lock", "wheels", "archive", "env", "image")
 
 
 class RuntimeRecord(NamedTuple):
     """The runtime of a run; paths are relative to the run directory.
 
-    `path` is the environment of `env`, the file of `archive`, and the list of what is locked
-    else. `wheels` is the directory of the packages, `projects` are packages made of the project.
-    `python` tells of the interpreter that the environment was made with, and whether the run has
-    it (see `environments.interpreters`). `packages` maps names to versions.
+    `path` is the environment of `env`, the file of `archive`, the reference of `image`, and the
+    list of what is locked else. `wheels` is the directory of the packages, `projects` are packages
+    made of the project. `python` tells of the interpreter that the environment was made with, and
+    whether the run has it (see `environments.interpreters`). `packages` maps names to versions.
     """
 
     name: str
     bundle: str
     path: str
-    python: Mapping[str, Any]
+    python: Mapping[str, Any] = NOTHING
     sha256: str = ""
     wheels: str | None = None
     projects: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ def find_runtime_record(run: Run) -> RuntimeRecord | None:
         record = RuntimeRecord(**{**values, "projects": tuple(values.get("projects", ()))})
     except (ValueError, TypeError, AttributeError):
         raise meta.damaged(run, layout.RUNTIME, "is not what a runtime writes") from None
-    if record.bundle not in BUNDLES or not isinstance(record.python, dict):
+    if record.bundle not in BUNDLES or not isinstance(record.python, Mapping):
         raise meta.damaged(run, layout.RUNTIME, "is not what a runtime writes")
     return record
 
@@ -55,4 +55,6 @@ def find_runtime_record(run: Run) -> RuntimeRecord | None:
 def record_values(record: RuntimeRecord) -> dict[str, Any]:
     """Return a record as values that JSON has, less what has none."""
     values = record._replace(projects=list(record.projects))._asdict()  # type: ignore[arg-type]
-    return {name: dict(v) if name == "packages" else v for name, v in values.items() if v}
+    return {
+        name: dict(v) if name in ("packages", "python") else v for name, v in values.items() if v
+    }
