@@ -465,25 +465,18 @@ shift
 """
 
 
+IN_RUN_DIR = "--volume {run}:{run} --workdir {run}"
+VARIABLES = "--env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID --env TOKEN"
+CALLED = {
+    "podman": f"run --rm --interactive --init {IN_RUN_DIR} {VARIABLES} {{image}}",
+    "docker": f"run --rm --interactive --init {IN_RUN_DIR} --user {{user}} {VARIABLES} {{image}}",
+    "apptainer": "exec --cleanenv --no-home --bind {run} --pwd {run} docker://{image}",
+}
+
+
 class TestContainer:
-    @pytest.mark.parametrize(
-        ("engine", "words"),
-        [
-            (
-                "podman",
-                "run --rm --interactive --init --volume {run}:{run} --workdir {run}"
-                " --env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID --env TOKEN {image}",
-            ),
-            (
-                "docker",
-                "run --rm --interactive --init --volume {run}:{run} --workdir {run}"
-                " --user {user} --env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID"
-                " --env TOKEN {image}",
-            ),
-            ("apptainer", "exec --cleanenv --no-home --bind {run} --pwd {run} docker://{image}"),
-        ],
-    )
-    def test_the_engine_is_called(self, make_project, tmp_path: Path, engine, words: str) -> None:
+    @pytest.mark.parametrize("engine", CALLED)
+    def test_the_engine_is_called(self, make_project, tmp_path: Path, engine: str) -> None:
         here = make_project(
             {"name": "container", "image": IMAGE},
             {},
@@ -503,7 +496,7 @@ class TestContainer:
         assert ran.out.startswith("1 ")
         run = here.run()
         user = f"{os.getuid()}:{os.getgid()}"
-        expected = words.format(run=run, image=IMAGE, user=user).split()
+        expected = CALLED[engine].format(run=run, image=IMAGE, user=user).split()
         called = (run / "called").read_text().splitlines()
         assert called == [*expected, "sh", "-c", "echo $A $TOKEN; exit 3"]
         assert runtime_of(run) == {"name": "container", "bundle": "image", "path": IMAGE}
