@@ -157,7 +157,7 @@ class TestWhat:
             ("told://b/**/b.csv", {"d/b.csv", "d/e/b.csv"}),
             (["told://b/a.csv", "told://b/d/e"], {"a.csv", "e/c.txt", "e/b.csv"}),
         ],
-        ids=str,
+        ids=range(10),
     )
     def test_an_object_a_directory_or_a_pattern(
         self, stage, address: Any, names: set[str]
