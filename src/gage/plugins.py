@@ -56,8 +56,8 @@ class Resolved(NamedTuple):
     says where all of them come from in a few words, for people; `lineage`, values that JSON has,
     says it for good: what is kept with the run to find the same files again. `digests` holds the
     SHA-256 that files must have, by path, where a copy with another one would be a damaged one.
-    `awaited` are the names of files that a preview does not fetch; one that ends with a slash stands
-    for all that may be below it, where that is not known.
+    `awaited` are the names of files that a preview does not fetch; one that ends with a slash
+    stands for all that may be below it, where that is not known.
     """
 
     root: str

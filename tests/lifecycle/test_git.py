@@ -133,7 +133,7 @@ class TestExactly:
     def test_modes_links_names_and_bytes_that_git_would_change(
         self, stage, repository: Repository
     ) -> None:
-        odd = os.fsdecode(b"odd \xff\n\t\"name")
+        odd = os.fsdecode(b'odd \xff\n\t"name')
         (repository.dir / "run.sh").write_bytes(b"#!/bin/sh\n")
         (repository.dir / "run.sh").chmod(0o755)
         (repository.dir / "link").symlink_to("sub/b.txt")
@@ -239,9 +239,7 @@ class TestRevisions:
     @pytest.mark.parametrize(
         "revision", ["v1", "refs/tags/v1", "light", "side", "refs/heads/side", "refs/pull/7/head"]
     )
-    def test_a_branch_a_tag_or_any_ref(
-        self, stage, repository: Repository, revision: str
-    ) -> None:
+    def test_a_branch_a_tag_or_any_ref(self, stage, repository: Repository, revision: str) -> None:
         repository.git("tag", "-m", "annotated", "v1")
         repository.git("tag", "light")
         repository.git("branch", "side")
@@ -284,7 +282,9 @@ class TestRevisions:
         self, stage, repository: Repository
     ) -> None:
         repository.git("tag", "v1.0")
-        with pytest.raises(DependencyError, match=r"there is no branch, tag or commit v1\.0\.0") as e:
+        with pytest.raises(
+            DependencyError, match=r"there is no branch, tag or commit v1\.0\.0"
+        ) as e:
             stage(at(repository, revision="v1.0.0"))
         assert e.value.hint == "did you mean v1.0?"
         for revision in ("0123456789", "0" * 40, "refs/pull/1/head", "nothing"):
@@ -297,8 +297,9 @@ class TestRevisions:
         repository.git("branch", "twice")
         with pytest.raises(DependencyError, match="twice is both a branch and a tag"):
             stage(at(repository, revision="twice"))
-        assert content(stage(at(repository, revision="refs/tags/twice")), "their.repo/a.txt") == (
-            FILES["a.txt"]
+        assert (
+            content(stage(at(repository, revision="refs/tags/twice")), "their.repo/a.txt")
+            == (FILES["a.txt"])
         )
 
     @pytest.mark.parametrize("revision", ["--upload-pack=x", "a..b", "HEAD~1", "main:a.txt"])
@@ -441,9 +442,7 @@ RESOLVE = (
 
 def begin_resolve(address: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", RESOLVE, address]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 class TestFaults:

@@ -19,7 +19,7 @@ from gage._internal.lifecycle.start import start_run
 from gage._internal.store import manifest
 from gage._internal.types import OpDef, Run
 from git_repositories import Repository
-from real_servers import SECRET, S3, Ssh, serving_s3, serving_ssh
+from real_servers import S3, SECRET, Ssh, serving_s3, serving_ssh
 from runs_on_disk import files_below, read
 from web_server import serving
 
@@ -118,9 +118,7 @@ def of_url(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
     server = served.__enter__()
     open_ones = [served]
     request.addfinalizer(lambda: [each.__exit__(None, None, None) for each in open_ones])
-    (tmp_path / "home" / ".netrc").write_text(
-        f"machine 127.0.0.1 login me password {CREDENTIAL}\n"
-    )
+    (tmp_path / "home" / ".netrc").write_text(f"machine 127.0.0.1 login me password {CREDENTIAL}\n")
     addresses = [server.put(f"/{name}", data) for name, data in FILES.items()]
     return Source(
         "url", addresses, {"a.txt": FILES["a.txt"], "b.txt": FILES["sub/b.txt"]},

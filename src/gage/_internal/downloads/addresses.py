@@ -124,8 +124,10 @@ def objects_problem(address: str) -> str | None:
 def option_problem(name: str) -> str | None:
     """Return what is wrong with an option that is given as it is, as the rest of a sentence."""
     if _SECRET_OPTION.search(name):
-        return f"would be kept with each run: name the secret that has it, secrets = {{ {name} = NAME }}"
+        remedy = f"name the secret that has it, secrets = {{ {name} = NAME }}"
+        return f"would be kept with each run: {remedy}"
     return None
+
 
 def name_in(address: str) -> str | None:
     """Return the file name that an address ends with, if any."""

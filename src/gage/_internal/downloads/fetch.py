@@ -120,9 +120,8 @@ class _Fetching:
     def _without(self, reason: str, hint: str | None) -> Kept:
         if self._kept is None or self._sha256 not in (None, self._kept.sha256):
             raise DependencyError(f"url {printable(self._address)}: {reason}", hint)
-        self._listener.notice(
-            f"{reason}: taking what {printable(self._address)} was on {date_text(self._kept.fetched)}"
-        )
+        date = date_text(self._kept.fetched)
+        self._listener.notice(f"{reason}: taking what {printable(self._address)} was on {date}")
         return self._kept
 
     def _try(self) -> Kept:

@@ -1,4 +1,4 @@
-"""File systems as fsspec has them: opened by an address, with a clear word on what is not installed."""
+"""File systems as fsspec has them: opened by an address, or what is not installed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _remedy(schemes: list[str]) -> str:
 def _open_sftp(
     address: str, schemes: list[str], options: Mapping[str, Any]
 ) -> tuple[Any, str] | None:
-    """Return the file system of fsspec, but to known hosts only; None where another one is installed.
+    """Return fsspec's file system, but of known hosts only; None where another one is installed.
 
     By itself it would take any host for the one that is meant.
     """

@@ -1,7 +1,7 @@
 """Git as a process: never asks, runs nobody's hooks, and says in words why it failed.
 
-What the user has configured of how to reach a server holds (credential helpers, proxies, certificates,
-`insteadOf`, ssh); what would change content or run other programs does not.
+What the user has configured of how to reach a server holds (credential helpers, proxies,
+certificates, `insteadOf`, ssh); what would change content or run other programs does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ LOCAL_VARIABLES = (
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
 )  # fmt: skip
-_OTHER_VARIABLES = ("GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_REPLACE_REF_BASE", "GIT_TEMPLATE_DIR")
+_OTHER_VARIABLES = (
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_TEMPLATE_DIR",
+)
 # Its progress comes in lines that end with a carriage return.
 _RECEIVED = re.compile(rb"Receiving objects:.*?, ([\d.]+) (bytes|KiB|MiB|GiB)")
 _UNITS = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
@@ -38,8 +43,7 @@ _HINTS = (
     (
         ("could not read Username", "could not read Password", "Authentication failed",
          "terminal prompts disabled", "error: 401", "error: 403"),
-        "who may have it lets a credential helper of git know the login, or writes"
-        ' "machine HOST login … password …" into ~/.netrc; nothing is asked here',
+        'who may have it writes "machine HOST login … password …" into ~/.netrc',
     ),
     (("Host key verification failed",), "connect to it once with ssh, and accept its key"),
     (("Permission denied (",), "see that ssh connects without asking: ssh-add"),

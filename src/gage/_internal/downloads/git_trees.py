@@ -84,7 +84,7 @@ def list_tree(mirror: Mirror, commit: str, path: str | None) -> tuple[str, list[
 
 
 def take_tree(mirror: Mirror, commit: str, path: str | None) -> tuple[str, Tree]:
-    """Return the files of a commit, or those that a path in it leads to, with the name they lie under.
+    """Return the name that files of a commit, or of a path in it, lie under, and these.
 
     Raises:
         DependencyError: there is no such path, or what is there cannot be a file here.

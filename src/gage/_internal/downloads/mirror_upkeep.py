@@ -1,4 +1,4 @@
-"""Mirrors of git repositories that are kept: listed, verified, removed. What is in use is left alone."""
+"""Mirrors of git repositories that are kept: listed, verified, removed, but while in use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOLDER = re.compile(r"[0-9a-f]{32}")
 
 
 class MirrorEntry(NamedTuple):
-    """A repository that is kept, with the files that were taken out of it; times are in microseconds."""
+    """A repository that is kept, and files that were taken out of it; times are in microseconds."""
 
     address: str
     folder: str
@@ -43,14 +43,12 @@ def list_mirrors(cache: str) -> list[MirrorEntry]:
         record = find_record(folder)
         if record is not None and record.fetched:
             used = os.lstat(os.path.join(folder, RECORD)).st_mtime_ns // 1000
-            entries.append(
-                MirrorEntry(record.address, folder, _size(folder), record.fetched, used)
-            )
+            entries.append(MirrorEntry(record.address, folder, _size(folder), record.fetched, used))
     return sorted(entries, key=lambda entry: (-entry.used, entry.address))
 
 
 def remove_damaged_mirrors(cache: str) -> tuple[int, list[str]]:
-    """Read all that is kept; return how many repositories there are, and what was damaged, in words.
+    """Read all that is kept; return how many repositories there are, and what was damaged.
 
     That is gone now.
 

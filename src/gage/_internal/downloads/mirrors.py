@@ -218,8 +218,10 @@ class Mirror:
         fs.replace_file(os.path.join(self.folder, RECORD), json_bytes(record._asdict()))
 
     def _fetch(self, *args: str, received: Callable[[int], None]) -> None:
-        options = ("--progress", "--force", "--no-tags", "--no-recurse-submodules")
-        options = (*options, "--update-shallow", "--no-write-fetch-head")
+        options = [
+            *("--progress", "--force", "--no-tags", "--no-recurse-submodules"),
+            *("--update-shallow", "--no-write-fetch-head"),
+        ]
         try:
             command = [f"--git-dir={self.path}", "fetch", *options, *args]
             run_git(command, lock=self._lock, received=received)

@@ -1,7 +1,7 @@
 """Fetch objects of a file system of fsspec into the cache, or find that they are there.
 
-What is there is taken where the file system says by a checksum, or else by size and time, that it is
-still what it was. It is read in ranges, so that what breaks off goes on where it was.
+What is there is taken where the file system says by a checksum, or else by size and time, that it
+is still what it was. It is read in ranges, so that what breaks off goes on where it was.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def ask(call: Callable[..., _Result], *args: Any, **options: Any) -> _Result:
         raise StoreFailed(_reason(error), is_passing=True) from error
 
 
-def tried_again(listener: Listener, task: Callable[[], _Result], size: Callable[[], int]) -> _Result:
+def tried_again(
+    listener: Listener, task: Callable[[], _Result], size: Callable[[], int]
+) -> _Result:
     """Return what a task returns, which is tried again for a while where its store fails.
 
     `size` tells how many bytes are there: where one more try went on, all of them are left again.
@@ -96,15 +98,12 @@ def has_magic(address: str) -> bool:
 
 
 def base_name(address: str) -> str:
-    """Return what a file or directory at an address is called; for a pattern, the last fixed part."""
-    path = _halves(address)[0]
-    if has_magic(path):
-        path = _fixed(path)
-    return path.rstrip("/").rpartition("/")[2].removesuffix(":")
+    """Return what a file or directory at an address is called."""
+    return _halves(address)[0].rstrip("/").rpartition("/")[2].removesuffix(":")
 
 
 def list_objects(file_system: Any, path: str, address: str) -> list[Stored]:
-    """Return what an address stands for: an object, all below a directory, or what a pattern matches.
+    """Return what an address is: an object, all below a directory, or what a pattern matches.
 
     In the run an object has its name, what is in a directory the name of that before its own, and
     what a pattern matches its path below what is no pattern.
@@ -143,7 +142,7 @@ def list_objects(file_system: Any, path: str, address: str) -> list[Stored]:
 def fetch_object(
     cache: str, file_system: Any, stored: Stored, key: str, is_pinned: bool, listener: Listener
 ) -> Kept:
-    """Return what an object holds, now in the cache, where `key` is the address that it is kept under.
+    """Return what an object holds, now in the cache, where it is kept under the address `key`.
 
     Where its digest `is_pinned`, nobody need be told that it has changed.
 

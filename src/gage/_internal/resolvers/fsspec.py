@@ -1,4 +1,4 @@
-"""Dependency on what a file system of fsspec holds: `fsspec = "s3://bucket/dir"`, a list, or a table.
+"""Dependency on what fsspec can read: `fsspec = "s3://bucket/dir"`, a list, or a table.
 
 The table has `address`, one or a list, and where wanted `options` of the file system and `secrets`:
 options whose values come from the secret that is named (see `secret_values`), and are never kept.
@@ -15,8 +15,8 @@ from gage._internal.downloads.addresses import objects_problem, option_problem
 from gage._internal.downloads.cache import Kept, cache_dir, content_name, find_kept
 from gage._internal.downloads.fetch import Listener, date_text
 from gage._internal.downloads.objects import (
-    StoreFailed,
     Stored,
+    StoreFailed,
     base_name,
     fetch_object,
     has_magic,
@@ -172,9 +172,9 @@ def _secret_values(secrets: Mapping[str, str]) -> Mapping[str, str]:
 
 def _awaited_name(address: str) -> str:
     """Return the name of what is awaited; with a slash where it may well be a directory."""
-    name = base_name(address)
     if has_magic(address):
         return "./"
+    name = base_name(address)
     return name if "." in name and not address.endswith("/") else name + "/"
 
 
