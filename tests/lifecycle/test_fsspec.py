@@ -54,6 +54,16 @@ class Told(MemoryFileSystem):
         found.pop("created", None)
         return found
 
+    def find(self, path: str, maxdepth: Any = None, withdirs: bool = False, **kwargs: Any) -> Any:
+        if withdirs or maxdepth:
+            return super().find(path, maxdepth, withdirs, **kwargs)
+        # All of them, be their names as they may.
+        return {
+            name: {"name": name, "type": "file", "size": len(file.getvalue()), **self.said}
+            for name, file in self.store.items()
+            if name.startswith(path.rstrip("/") + "/")
+        }
+
     def cat_file(self, path: str, start: Any = None, end: Any = None, **kwargs: Any) -> bytes:
         self.asked.append(("read", start))
         fault = self.faults.pop(0) if self.faults else None

@@ -319,11 +319,14 @@ class TestKept:
         assert told == []
         assert content(stage({**git, "path": "sub/b.txt"}), "b.txt") == FILES["sub/b.txt"]
 
-    def test_even_where_its_branch_was_rewritten(self, stage, repository: Repository) -> None:
+    def test_even_where_its_branch_was_rewritten(
+        self, stage, repository: Repository, cache: Path
+    ) -> None:
         git = at(repository, revision="main")
         commit = lineage(stage(git))["commit"]
         repository.git("commit", "-q", "--amend", "-m", "rewritten")
         stage(git)
+        Repository(mirror_of(cache, repository) / "mirror").git("gc", "-q", "--prune=now")
         shutil.rmtree(repository.dir)
         assert lineage(stage({**git, "revision": commit}))["commit"] == commit
 
