@@ -381,17 +381,21 @@ class TestKept:
         (folder / "mirror" / "objects" / blob[:2] / blob[2:]).unlink()
         assert content(stage(git), "their.repo/a.txt") == FILES["a.txt"]
 
-    def test_stagings_at_once_ask_once(self, stage, repository: Repository, tmp_path: Path) -> None:
+    def test_stagings_at_once_ask_once(
+        self, stage, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         asked = tmp_path / "asked"
-        hook = tmp_path / "hook"
-        hook.write_text(f'#!/bin/sh\necho x >>{asked}\nsleep 1\nexec "$@"\n')
-        hook.chmod(0o755)
-        (tmp_path / "home" / ".gitconfig").write_text(
-            f"[uploadpack]\npackObjectsHook = {hook}\n[safe]\ndirectory = *\n"
+        (tmp_path / "bin").mkdir()
+        git = tmp_path / "bin" / "git"
+        git.write_text(
+            f'#!/bin/sh\ncase " $* " in *" fetch "*) echo x >>{asked}; sleep 2;; esac\n'
+            f'exec {shutil.which("git")} "$@"\n'
         )
+        git.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{git.parent}:{os.environ['PATH']}")
         runs: list[Run] = []
-        git = f"file://{repository.dir}"
-        threads = [threading.Thread(target=lambda: runs.append(stage(git))) for _ in range(3)]
+        address = f"file://{repository.dir}"
+        threads = [threading.Thread(target=lambda: runs.append(stage(address))) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -489,7 +493,8 @@ class TestFaults:
     ) -> None:
         hook, go = tmp_path / "hook", tmp_path / "go"
         hook.write_text(
-            f'#!/bin/sh\n>{tmp_path}/begun\nwhile [ ! -e {go} ]; do sleep 0.1; done\nexec "$@"\n'
+            f"#!/bin/sh\n>{tmp_path}/begun\nfor i in $(seq 300); do [ -e {go} ] && break;"
+            ' sleep 0.1; done\nexec "$@"\n'
         )
         hook.chmod(0o755)
         config = tmp_path / "home" / ".gitconfig"
