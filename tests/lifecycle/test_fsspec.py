@@ -324,8 +324,9 @@ class TestFaults:
     def test_what_is_forbidden_is_not_tried_again(self, stage) -> None:
         Told.put_all({"/b/a": DATA})
         Told.faults[:] = [PermissionError("no entry")]
-        with pytest.raises(DependencyError, match="no entry"):
+        with pytest.raises(DependencyError, match="no entry") as caught:
             stage("told://b/a")
+        assert "secrets of the dependency" in str(caught.value.hint)
         assert len(Told.reads()) == 1
 
     def test_parts_of_two_versions_are_not_put_together(self, stage) -> None:
@@ -463,6 +464,17 @@ def test_an_object_of_s3_is_asked_whether_it_changed(
     assert content(stage(value, told), "changed/a.bin") == DATA[::-1]
     (sentence,) = told
     assert f"{address}/a.bin has changed since " in sentence
+
+
+def test_s3_without_a_login_says_what_to_do(stage, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    address = s3.put({"a.bin": DATA}, "login")
+    options = {"endpoint_url": s3.options["endpoint_url"]}
+    with pytest.raises(DependencyError, match="credentials") as caught:
+        stage({"address": address, "options": options})
+    assert "secrets of the dependency" in str(caught.value.hint)
 
 
 def test_a_host_that_nobody_knows_is_refused(

@@ -26,6 +26,16 @@ _CHECKSUMS = (
     *("generation", "VersionId", "version_id"),
 )
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "modify_time")
+# Errors of who may not come in, of the libraries that file systems are made with.
+_DENIED = (
+    *("NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"),
+    *("AuthenticationException", "PasswordRequiredException", "BadAuthenticationType"),
+    *("BadHostKeyException", "ClientAuthenticationError", "GatedRepoError"),
+)
+_LOOK = "check the address"
+_LOG_IN = (
+    "a login comes from where the file system looks for one, or from secrets of the dependency"
+)
 _Result = TypeVar("_Result")
 
 
@@ -39,13 +49,13 @@ class Stored(NamedTuple):
 
 
 class StoreFailed(Exception):
-    """A file system failed: why, and whether it may well succeed soon."""
+    """A file system failed: why, whether it may well succeed soon, and what to do."""
 
-    def __init__(self, reason: str, is_passing: bool, is_missing: bool = False) -> None:
+    def __init__(self, reason: str, is_passing: bool, hint: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.is_passing = is_passing
-        self.is_missing = is_missing
+        self.hint = hint
 
 
 def ask(call: Callable[..., _Result], *args: Any, **options: Any) -> _Result:
@@ -57,10 +67,12 @@ def ask(call: Callable[..., _Result], *args: Any, **options: Any) -> _Result:
     try:
         return call(*args, **options)
     except FileNotFoundError:
-        raise StoreFailed("there is no such file or directory", False, True) from None
-    except (PermissionError, NotImplementedError, TypeError) as error:
+        raise StoreFailed("there is no such file or directory", False, _LOOK) from None
+    except (NotImplementedError, TypeError) as error:
         raise StoreFailed(_reason(error), is_passing=False) from error
     except Exception as error:
+        if isinstance(error, PermissionError) or type(error).__name__ in _DENIED:
+            raise StoreFailed(_reason(error), False, _LOG_IN) from error
         raise StoreFailed(_reason(error), is_passing=True) from error
 
 
@@ -135,7 +147,7 @@ def list_objects(file_system: Any, path: str, address: str) -> list[Stored]:
         own = f"{name}/{below}" if name else below
         stored.append(Stored(inner, start + below + tail, own, inner_info))
     if not stored:
-        raise StoreFailed("there are no files in it", False, True)
+        raise StoreFailed("there are no files in it", False, _LOOK)
     return _checked(sorted(stored), address)
 
 

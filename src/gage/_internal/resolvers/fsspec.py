@@ -133,10 +133,7 @@ def _fetch(
     except StoreFailed as error:
         reason = store.masked(error.reason)
         if kept is None or wanted is not None:
-            raise DependencyError(
-                f"fsspec {printable(address)}: {reason}",
-                "check the address" if error.is_missing else None,
-            ) from None
+            raise DependencyError(f"fsspec {printable(address)}: {reason}", error.hint) from None
         context.notice(
             f"{reason}: taking what {printable(address)} was on {date_text(kept.fetched)}"
         )
