@@ -100,3 +100,11 @@ def test_a_run_without_any_is_told_of_nothing(stage, project_dir: Path) -> None:
     (project_dir / "gage.toml").write_text("[a]\nexec = 'true'\n")
     (project_dir / "a.json").write_text('{"model": "hf_model", "task": "task-1"}')
     assert stage("python3", "train.py", "--risk-level=1")[1] == []
+
+
+def test_of_many_files_some_are_searched_and_that_is_logged(stage, project_dir: Path) -> None:
+    for i in range(301):
+        (project_dir / f"{i}.yaml").write_text("a: 1\n")
+    run, told = stage("true")
+    assert told == []
+    assert "Looked for secrets in 300 of 301 files with settings only\n" in read(run, "log/runner")

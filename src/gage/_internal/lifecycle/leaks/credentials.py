@@ -1,9 +1,9 @@
 """Look for tokens and private keys in what a run has: values, and files that hold settings.
 
-Not in every file: to search all source code for so many beginnings takes several times as long as to
-hash it. So only files that settings are in are read, and those which the copy saw something else in;
-each up to `_MOST_OF_A_FILE`, and so many of them. What has none of the beginnings costs a search for
-bytes.
+Not in every file: to search all source code for so many beginnings takes several times as long as
+to hash it. So only files that settings are in are read, and those which the copy saw something else
+in; each up to `_MOST_OF_A_FILE`, and so many of them. What has none of the beginnings costs a
+search for bytes.
 """
 
 from __future__ import annotations

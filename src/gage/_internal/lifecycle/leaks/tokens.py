@@ -33,7 +33,7 @@ _TOKEN = re.compile(
 _KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*(?:\\n)?[A-Za-z0-9+/=:-]"
 )
-# Of which there are as many in an example.
+# An example has fewer different ones.
 _FEWEST_CHARACTERS = 8
 
 
