@@ -12,7 +12,7 @@ if sys.version_info >= (3, 11):
 else:
     from pip._vendor import tomli as tomllib
 
-_BOUND = re.compile(r"([\w.-]+)>=([\w.]+)\s*(;.*)?")
+_BOUND = re.compile(r"([\w.-]+)(?:\[[\w,.-]+\])?>=([\w.]+)\s*(;.*)?")
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _RESOLVERS = {
     "files": "gage._internal.resolvers.files:Files",
+    "fsspec": "gage._internal.resolvers.fsspec:Fsspec",
+    "git": "gage._internal.resolvers.git:Git",
     "project-files": "gage._internal.resolvers.project_files:ProjectFiles",
     "run-files": "gage._internal.resolvers.run_files:RunFiles",
     "runs-summary": "gage._internal.resolvers.runs_summary:RunsSummary",
@@ -62,7 +64,8 @@ class Resolved(NamedTuple):
     says where all of them come from in a few words, for people; `lineage`, values that JSON has,
     says it for good: what is kept with the run to find the same files again. `digests` holds the
     SHA-256 that files must have, by path, where a copy with another one would be a damaged one.
-    `awaited` are the names of files that a preview does not fetch.
+    `awaited` are the names of files that a preview does not fetch; one that ends with a slash
+    stands for all that may be below it, where that is not known.
     """
 
     root: str

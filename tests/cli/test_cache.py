@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
+from git_repositories import Repository
 from runs_on_disk import files_below
 from web_server import Fault, WebServer, serving
 
@@ -181,3 +183,82 @@ def test_progress_on_a_terminal_only(here: Project, web: WebServer) -> None:
     here.gage("cache", "clear", "-y").succeeds()
     web.faults = [Fault(pieces=20, seconds=0.1)]
     assert here.gage("stage", "use").succeeds().err == ""
+
+
+class TestRepositories:
+    @pytest.fixture
+    def theirs(self, tmp_path: Path) -> Repository:
+        return Repository.make(tmp_path / "theirs", {"a.txt": b"aaa\n", "b/c.txt": b"c\n"})
+
+    @pytest.fixture
+    def here(self, project, theirs: Repository) -> Project:
+        """A project with an operation `use` that depends on a repository."""
+        text = f"[use]\nexec = 'cat theirs/a.txt'\ndepends = {{ git = '{theirs.dir}' }}\n"
+        return project({"gage.toml": text})
+
+    def test_are_listed(self, here: Project, theirs: Repository) -> None:
+        assert here.gage("run", "use").succeeds().out == "aaa\n"
+        (entry,) = here.gage("cache", "list", "--json").succeeds().json
+        assert (entry["kind"], entry["address"]) == ("git", str(theirs.dir))
+        assert entry["size"] > 6 and abs(entry["fetched"] / 1e6 - time.time()) < 60
+        listed = here.gage("cache", "list").succeeds()
+        assert re.search(rf"{theirs.dir}  [\d.]+ kB .* git\n", listed.out)
+        assert "kB in " in listed.err
+
+    def test_are_verified(self, here: Project, theirs: Repository) -> None:
+        here.gage("stage", "use").succeeds()
+        assert "0 contents and 1 git repository verified" in here.gage("cache", "verify").err
+        (path,) = cache_of(here).rglob("files/b/c.txt")
+        path.chmod(0o644)
+        path.write_bytes(b"X\n")
+        failed = here.gage("stage", "use").fails(1, "dependency-unresolved")
+        assert "c.txt is damaged" in failed.err and "gage cache verify" in failed.err
+        ended = here.gage("cache", "verify").fails(1, "cache-damaged")
+        assert (
+            f"1 was damaged and was removed [cache-damaged]\n  {theirs.dir}: b/c.txt" in ended.err
+        )
+        here.gage("stage", "use").succeeds()
+        (pack,) = cache_of(here).rglob("*.pack")
+        data = bytearray(pack.read_bytes())
+        data[-30] ^= 1
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+        assert f"\n  {theirs.dir}\n" in here.gage("cache", "verify").fails(1, "cache-damaged").err
+        assert not list(cache_of(here).rglob("*.pack"))
+        here.gage("stage", "use").succeeds()
+        here.gage("cache", "verify").succeeds()
+
+    def test_are_cleared_but_those_in_use(self, here: Project, theirs: Repository) -> None:
+        here.gage("stage", "use").succeeds()
+        here.gage("cache", "clear", "-y", "--older", "1").succeeds()
+        (folder,) = (cache_of(here) / "git").iterdir()
+        with (folder / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert "0 downloads" in here.gage("cache", "clear", "-y").succeeds().err
+        assert "nothing is removed" in here.gage("cache", "clear").exits(1).err
+        ended = here.gage("cache", "clear", "-y", str(theirs.dir)).succeeds()
+        assert "1 git repository removed, " in ended.err
+        assert files_below(cache_of(here)) == set()
+        here.gage("cache", "clear", "-y", str(theirs.dir)).fails(1, "not-kept")
+        here.gage("start", "1", "-q").succeeds()
+
+    def test_that_were_begun_only_are_cleared_too(self, here: Project) -> None:
+        here.gage("stage", "use").succeeds()
+        (folder,) = (cache_of(here) / "git").iterdir()
+        (folder / "record.json").unlink()
+        assert here.gage("cache", "list", "--json").succeeds().json == []
+        here.gage("cache", "clear", "-y").succeeds()
+        assert files_below(cache_of(here)) == set()
+
+    def test_a_preview_asks_nobody_and_names_what_is_not_known(
+        self, here: Project, theirs: Repository
+    ) -> None:
+        preview = here.gage("stage", "use", "--preview").succeeds().out
+        assert f"theirs/ to download from {theirs.dir}" in preview
+        assert not cache_of(here).exists()
+        here.gage("stage", "use").succeeds()
+        os.rename(theirs.dir, f"{theirs.dir}.gone")
+        assert "2 files, 6 B from" in here.gage("stage", "use", "--preview").succeeds().out
+        here.gage("cache", "clear", "-y").succeeds()
+        explained = here.gage("stage", "use", "--explain").succeeds().out
+        assert "removed" not in explained

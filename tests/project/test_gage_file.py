@@ -334,7 +334,8 @@ def test_faults_in_toml(project: Path) -> None:
             ),
             (
                 'gage.toml:14: depends[1] of operation train must have "project-files",'
-                ' "files", "run-files", "runs-summary" or "url" (or the resolver of a plugin)'
+                ' "files", "run-files", "runs-summary", "url", "git" or "fsspec" (or'
+                " the resolver of a plugin)"
             ),
             (
                 'gage.toml:15: depends[1].target of operation train must not contain "..", as'
@@ -929,6 +930,18 @@ VALID: list[dict[str, Any]] = [
                 {"runs-summary": "a", "description": "d", "select": "-* size<1"},
                 {"url": "HTTPS://[::1]:65535?a@b", "sha256": "0" * 64},
                 {"url": ["http://b\u00fc.example/a/%20", "https://a:1/#"], "rename": {"a": "b"}},
+                {"git": "git@host:a/b.git"},
+                {"git": {"repository": "../a b", "revision": "v1.0", "path": "a/b"}},
+                {"git": {"repository": "https://[::1]:8/a.git", "revision": "refs/pull/1/head"}},
+                {"fsspec": "s3://a/*.csv"},
+                {"fsspec": ["zip://x::s3://a/b.zip", "abfs://a@b/c"]},
+                {
+                    "fsspec": {
+                        "address": ["sftp://me@host/a"],
+                        "options": {"port": 22, "kwargs": {"a": [1, {}]}},
+                        "secrets": {"password": "PASSWORD"},
+                    }
+                },
             ],
         }
     },
@@ -1043,6 +1056,34 @@ INVALID: list[Any] = [
     _op(depends={"url": "http://a:b@c/"}),
     _op(depends={"url": ["http://a/", "https://a@b"]}),
     _op(depends={"url": "http://a/", "files": "b"}),
+    _op(depends={"git": ""}),
+    _op(depends={"git": ["a"]}),
+    _op(depends={"git": "-a"}),
+    _op(depends={"git": "ext::sh"}),
+    _op(depends={"git": "ftp://a/b"}),
+    _op(depends={"git": "https://me@a/b"}),
+    _op(depends={"git": "https://a/b?token=c"}),
+    _op(depends={"git": "ssh://me:b@a/b"}),
+    _op(depends={"git": "a\nb"}),
+    _op(depends={"git": {"revision": "main"}}),
+    _op(depends={"git": {"repository": "a", "branch": "main"}}),
+    _op(depends={"git": {"repository": "a", "path": "../b"}}),
+    *(
+        _op(depends={"git": {"repository": "a", "revision": revision}})
+        for revision in ("", "-a", "a..b", "HEAD~1", "a b", "a:b", "/a", "a/", "a.", "@{u}", "a\n")
+    ),
+    _op(depends={"fsspec": []}),
+    _op(depends={"fsspec": "a/b"}),
+    _op(depends={"fsspec": "https://a/b"}),
+    _op(depends={"fsspec": "sftp://me:cret@a/b"}),
+    _op(depends={"fsspec": ["s3://a", "s3://a\n"]}),
+    _op(depends={"fsspec": {"options": {}}}),
+    _op(depends={"fsspec": {"address": []}}),
+    _op(depends={"fsspec": {"address": "s3://a", "options": {"secret": "b"}}}),
+    _op(depends={"fsspec": {"address": "s3://a", "options": {"a": {"Token": "b"}}}}),
+    _op(depends={"fsspec": {"address": "s3://a", "options": {"": 1}}}),
+    _op(depends={"fsspec": {"address": "s3://a", "secrets": {"token": "a=b"}}}),
+    _op(depends={"fsspec": {"address": "s3://a", "secrets": {"token": 1}}}),
     _op(depends=[{"http": 1, "optional": 1}]),
     _op(depends={"": 1}),
     _op(depends=[["a"]]),
@@ -1209,4 +1250,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 13 + 15 + 8 + 5 + 5 + 6 + 7
+    assert explained == 3 + 13 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7

@@ -13,6 +13,27 @@ _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]\\]+)"
 _ADDRESS = re.compile(
     rf"[hH][tT][tT][pP][sS]?://{_HOST}(:({_PORT}))?([/?#][^\x00-\x20\x7f]*)?", re.DOTALL
 )
+# The JSON Schema has these too.
+_REPOSITORY = re.compile(
+    r"(?!-)(?![A-Za-z0-9+.-]*::)"
+    rf"(?:[hH][tT][tT][pP][sS]?://{_HOST}(:({_PORT}))?(/[^\x00-\x20\x7f?#]*)?"
+    r"|(ssh|git)://([^\x00-\x20\x7f/@:]+@)?[^\x00-\x20\x7f/@]+(/[^\x00-\x1f\x7f]*)?"
+    r"|file://[^\x00-\x1f\x7f]+"
+    r"|(?![^/]*://)(?=[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])[^\x00-\x1f\x7f]+)"
+)
+_REVISION = re.compile(
+    r"(?![-/.])(?![\s\S]*(\.\.|@\{|//))[^\x00-\x20\x7f~^:?*\[\\]*[^\x00-\x20\x7f~^:?*\[\\/.]"
+)
+_OBJECTS = re.compile(
+    r"(?![hH][tT][tT][pP][sS]?://)(?![^\x00-\x1f\x7f]*//[^/@]*:[^/@]*@)"
+    r"[A-Za-z][A-Za-z0-9+.-]*(::|://)[^\x00-\x1f\x7f]+"
+)
+_WITH_PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
+_SECRET_OPTION = re.compile(
+    r"secret|passw|passphrase|token|credential|account_key|connection_string|private_key",
+    re.IGNORECASE,
+)
+_SCP_LIKE = re.compile(r"[^/:]+:")
 _LOGIN = re.compile(r"[^/?#]*//[^/?#]*@")
 _UNSAFE = re.compile(r"[/\x00-\x1f\x7f]")
 _LONGEST_NAME = 255
@@ -34,7 +55,78 @@ def address_problem(address: str) -> str | None:
         )
     if re.search(r"[\x00-\x20\x7f]", address):
         return "must not contain blanks or control characters: write a blank as %20"
-    return f'must be an http:// or https:// address, not "{printable(address)}"'
+    return f'must be an http:// or https:// address, not "{printable(address)}"' + (
+        ": what is kept elsewhere is what fsspec takes" if "://" in address else ""
+    )
+
+
+def repository_problem(address: str) -> str | None:
+    """Return what is wrong with the address of a git repository, as the rest of a sentence.
+
+    What would be a password in it is not repeated.
+    """
+    if _REPOSITORY.fullmatch(address):
+        return None
+    if _LOGIN.match(address):
+        return (
+            "must not hold a user or password, which would be kept with each run: let a credential"
+            ' helper of git know it, or write a line "machine HOST login USER password PASSWORD"'
+            " into ~/.netrc"
+        )
+    if not address.strip():
+        return "must not be empty"
+    if re.search(r"[\x00-\x1f\x7f]", address):
+        return "must not contain control characters"
+    return (
+        "must be an address of http, https, ssh or git, USER@HOST:PATH, or a directory, not"
+        f' "{printable(address)}"'
+    )
+
+
+def revision_problem(revision: str) -> str | None:
+    """Return what is wrong with a revision of a git repository, as the rest of a sentence."""
+    if _REVISION.fullmatch(revision):
+        return None
+    return f'must be a branch, a tag or a commit, not "{printable(revision)}"'
+
+
+def is_local_repository(address: str) -> bool:
+    """Tell whether an address that is right is a directory here, as git tells it."""
+    return "://" not in address and not _SCP_LIKE.match(address)
+
+
+def repository_name(address: str) -> str:
+    """Return the name of the directory that git would clone a repository to."""
+    path = address.rstrip("/").removesuffix("/.git").rstrip("/")
+    last = re.split("[/:]", path)[-1].removesuffix(".git")
+    return safe_name(last) or "repository"
+
+
+def objects_problem(address: str) -> str | None:
+    """Return what is wrong with an address that fsspec is to take, as the rest of a sentence.
+
+    What would be a password in it is not repeated.
+    """
+    if _OBJECTS.fullmatch(address):
+        return None
+    if _WITH_PASSWORD.search(address):
+        return (
+            "must not hold a password, which would be kept with each run: name the secret that has"
+            " it, secrets = { password = NAME }"
+        )
+    if re.search(r"[\x00-\x1f\x7f]", address):
+        return "must not contain control characters"
+    if re.match("https?://", address, re.IGNORECASE):
+        return "must not be an http:// or https:// address, which is what url takes"
+    return f'must be an address such as s3://BUCKET/PATH, not "{printable(address)}"'
+
+
+def option_problem(name: str) -> str | None:
+    """Return what is wrong with an option that is given as it is, as the rest of a sentence."""
+    if _SECRET_OPTION.search(name):
+        remedy = f"name the secret that has it, secrets = {{ {name} = NAME }}"
+        return f"would be kept with each run: {remedy}"
+    return None
 
 
 def name_in(address: str) -> str | None:

@@ -120,9 +120,8 @@ class _Fetching:
     def _without(self, reason: str, hint: str | None) -> Kept:
         if self._kept is None or self._sha256 not in (None, self._kept.sha256):
             raise DependencyError(f"url {printable(self._address)}: {reason}", hint)
-        self._listener.notice(
-            f"{reason}: taking what {printable(self._address)} was on {_date(self._kept.fetched)}"
-        )
+        date = date_text(self._kept.fetched)
+        self._listener.notice(f"{reason}: taking what {printable(self._address)} was on {date}")
         return self._kept
 
     def _try(self) -> Kept:
@@ -205,7 +204,7 @@ class _Fetching:
         old = self._kept
         if old is not None and old.sha256 != kept.sha256 and self._sha256 is None:
             self._listener.notice(
-                f"{printable(self._address)} has changed since {_date(old.fetched)}: its sha256"
+                f"{printable(self._address)} has changed since {date_text(old.fetched)}: its sha256"
                 f" was {old.sha256}, and is {kept.sha256}; with sha256 in the Gage file it would be"
                 " an error"
             )
@@ -245,5 +244,6 @@ def _given_name(response: HTTPResponse) -> str | None:
     return safe_name(name.replace("\\", "/").rpartition("/")[2])
 
 
-def _date(time_us: int) -> str:
+def date_text(time_us: int) -> str:
+    """Return a time, in microseconds since the epoch, as messages have it."""
     return clock.log_date(time_us)[:16].replace("T", " ")

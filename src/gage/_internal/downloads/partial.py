@@ -8,11 +8,9 @@ whoever waited for it then finds that what he locked does not have its name any 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
@@ -20,6 +18,7 @@ from typing import NamedTuple
 from gage._internal import fs
 from gage._internal.caches import make_folder
 from gage._internal.downloads.cache import PARTIAL, content_name, key_of
+from gage._internal.downloads.lock_files import has_name, open_locked
 from gage._internal.store.meta import json_bytes
 
 _READ_SIZE = 1 << 20
@@ -57,7 +56,7 @@ class Partial:
 
     def __enter__(self) -> Partial:
         make_folder(self._cache, self._path)
-        self._fd = self._lock()
+        self._fd = open_locked(self._path, self._wait)
         try:
             self._read()
         except BaseException:
@@ -75,7 +74,7 @@ class Partial:
             is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             is_of_use = self.size and self.version.validator and not is_full
             # Once it has its name as content, somebody else may have begun another one here.
-            if not is_of_use and _has_name(self._fd, self._path):
+            if not is_of_use and has_name(self._fd, self._path):
                 fs.discard(self._path + ".json")
                 fs.discard(self._path)
         finally:
@@ -113,20 +112,6 @@ class Partial:
         os.replace(self._path, path)
         return sha256
 
-    def _lock(self) -> int:
-        while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                if not _lock_soon(fd):
-                    self._wait()
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-                if _has_name(fd, self._path):
-                    return fd
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
-
     def _read(self) -> None:
         """Take up what a process that was killed has left."""
         try:
@@ -142,23 +127,3 @@ class Partial:
             self._sha256.update(data)
             self.size += len(data)
         self.begin(Version())
-
-
-def _lock_soon(fd: int) -> bool:
-    """Try to lock a file, for a second at most; tell whether it is."""
-    over = time.monotonic() + 1
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > over:
-                return False
-            time.sleep(0.02)
-
-
-def _has_name(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from gage._internal.downloads.cache import (
     has_content,
     key_of,
 )
+from gage._internal.downloads.lock_files import find_unlocked
 
 _CONTENT = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}")
 _RECORD = re.compile(r"[0-9a-f]{32}\.json")
@@ -111,14 +111,13 @@ def _remove_abandoned(cache: str) -> None:
 
 
 def _remove_part(path: str) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fd = find_unlocked(path)
+    if fd is None:
+        # Somebody is at it.
+        return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fs.remove_file(path + ".json")
         fs.remove_file(path)
-    except BlockingIOError:
-        # Somebody is at it.
-        pass
     finally:
         os.close(fd)
 

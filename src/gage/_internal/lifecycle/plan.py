@@ -150,6 +150,11 @@ def difference(plan: Plan, home: str) -> Difference | None:
     for dependency in plan.dependencies:
         for path in dependency.awaited:
             entries.pop(path, None)
+            if path.endswith("/"):
+                folder = "" if path == "./" else path
+                for below in [name for name in entries if name.startswith(folder)]:
+                    if entries[below].type == DEPENDENCY:
+                        del entries[below]
     added, changed = [], []
     for file in plan.files:
         entry = entries.pop(file.path, None)

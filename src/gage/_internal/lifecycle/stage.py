@@ -17,6 +17,7 @@ from gage._internal.errors import GageError, StageFailed
 from gage._internal.lifecycle.digests import Digests, digests_path
 from gage._internal.lifecycle.environment import find_environment, linked
 from gage._internal.lifecycle.hooks import run_env, run_hook
+from gage._internal.lifecycle.leaks.credentials import find_credentials, told
 from gage._internal.lifecycle.leaks.find import find_leaks
 from gage._internal.lifecycle.leaks.places import Places, find_places
 from gage._internal.lifecycle.masking import Mask
@@ -30,7 +31,7 @@ from gage._internal.project.source_rules import matcher
 from gage._internal.store import layout, lock, manifest, meta
 from gage._internal.store.command_lines import exec_part
 from gage._internal.store.failure import record_failed_staging
-from gage._internal.store.logs import log_action
+from gage._internal.store.logs import log_action, log_actions
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
 from gage._internal.types import OpDef, Run, as_patterns
 
@@ -190,3 +191,7 @@ def _find_leaks(
         from gage._internal.lifecycle.leaks.report import report_leaks
 
         report_leaks(run, leaks, unsearched, strict, notice)
+    credentials = find_credentials(run, files)
+    if credentials:
+        log_actions(run, [f"Looks like a secret: {found}" for found in credentials])
+        notice(told(credentials))

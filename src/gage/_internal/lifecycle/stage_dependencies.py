@@ -187,7 +187,8 @@ def _placed(
     pairs = [(path, rename.path_of(name)) for path, name in chosen]
     made = {rename.path_of(path): data for path, data in resolved.made.items()}
     awaited = [rename.path_of(path) for path in resolved.awaited]
-    rename.check_all_used()
+    if not any(path.endswith("/") for path in resolved.awaited):
+        rename.check_all_used()
     sources = [*(name for _, name in chosen), *resolved.made, *resolved.awaited]
     return Dependency(name, resolved, pairs, made, awaited, sources, settings)
 
@@ -223,7 +224,8 @@ class _Rename:
         if old:
             self._unused.discard(old)
             path = self._renamed[old] + path[len(old) :]
-        return os.path.normpath(os.path.join(self._target, path))
+        is_folder = path.endswith("/")
+        return os.path.normpath(os.path.join(self._target, path)) + ("/" if is_folder else "")
 
     def check_all_used(self) -> None:
         if self._unused:
@@ -325,5 +327,8 @@ def _record(found: Dependency, files: StagedFiles, digest: str) -> dict[str, Any
 
 def _in_words(spec: Any) -> str:
     if isinstance(spec, Mapping):
+        for key in ("repository", "address"):
+            if key in spec:
+                return _in_words(spec[key])
         return " ".join(f"{key}={printable(str(value))}" for key, value in spec.items())
     return " ".join(map(printable, as_patterns(spec)))

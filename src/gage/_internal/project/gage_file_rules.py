@@ -185,6 +185,45 @@ def _address(text: str) -> str | None:
     return address_problem(text) or encodable(text)
 
 
+def _repository(text: str) -> str | None:
+    from gage._internal.downloads.addresses import repository_problem
+
+    return repository_problem(text) or encodable(text)
+
+
+def _revision(text: str) -> str | None:
+    from gage._internal.downloads.addresses import revision_problem
+
+    return revision_problem(text) or encodable(text)
+
+
+def _objects(text: str) -> str | None:
+    from gage._internal.downloads.addresses import objects_problem
+
+    return objects_problem(text) or encodable(text)
+
+
+def _option(text: str) -> str | None:
+    from gage._internal.downloads.addresses import option_problem
+
+    return option_problem(text) or filled(text)
+
+
+def _wrong_in_options(
+    options: Mapping[str, Any], keys: KeyPath = ()
+) -> Iterator[tuple[KeyPath, str]]:
+    from gage._internal.downloads.addresses import option_problem
+
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            inner = (*keys, name)
+            for key in value:
+                problem = option_problem(key) if isinstance(key, str) else None
+                if problem:
+                    yield (*inner, key), problem
+            yield from _wrong_in_options(value, inner)
+
+
 def _word(*words: str) -> Problem:
     def problem(text: str) -> str | None:
         if text in words:
@@ -250,6 +289,14 @@ _STATUSES = ("staged", "running", "completed", "failed", "terminated", "lost")
 _RUNS = {"run": _NAME, "operation": _NAME, "status": Value(text=_word(*_STATUSES))}
 _RUNS |= {"label": _NAME, "tag": _NAME}
 
+_REPOSITORY = {"repository": Value(text=_repository), "revision": Value(text=_revision)}
+_OPTIONS = Table({}, others=Value(anything=True), names=_option, together=_wrong_in_options)
+_OBJECTS = {
+    "address": Value(text=_objects, items=Value(text=_objects), may_be_empty=False),
+    "options": Value(table=_OPTIONS),
+    "secrets": Value(table=Table({}, others=Value(text=_variable), names=filled)),
+}
+
 _DEPENDENCY = Table(
     {
         "project-files": _PATHS,
@@ -259,6 +306,16 @@ _DEPENDENCY = Table(
             text=filled, table=Table({**_RUNS, "format": Value(text=_word("json", "csv"))})
         ),
         "url": Value(text=_address, items=Value(text=_address), may_be_empty=False),
+        "git": Value(
+            text=_repository,
+            table=Table({**_REPOSITORY, "path": _PATH}, required=("repository",)),
+        ),
+        "fsspec": Value(
+            text=_objects,
+            items=Value(text=_objects),
+            table=Table(_OBJECTS, required=("address",)),
+            may_be_empty=False,
+        ),
         "name": _NAME,
         "description": _TEXT,
         "select": _RULES_OF_DEPENDENCY,
@@ -270,7 +327,7 @@ _DEPENDENCY = Table(
         "writable": _FLAG,
         "optional": _FLAG,
     },
-    one_of=("project-files", "files", "run-files", "runs-summary", "url"),
+    one_of=("project-files", "files", "run-files", "runs-summary", "url", "git", "fsspec"),
     others=Value(anything=True),
 )
 

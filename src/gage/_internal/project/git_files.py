@@ -10,15 +10,10 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from gage._internal.downloads.git_process import LOCAL_VARIABLES
 from gage._internal.errors import SourceRefused
 from gage._internal.fs import printable
 
-# Where a hook of git runs, these tell of the repository that the hook is for.
-_LOCAL_VARIABLES = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
-)  # fmt: skip
 _NO_REPOSITORY = "fatal: not a git repository (or any"
 _GIT = ("git", "--no-optional-locks", "-c", "core.quotePath=false")
 
@@ -101,7 +96,7 @@ def _is_ignored(directory: str) -> bool:
 def _git(directory: str, args: Sequence[str], text: bytes = b"", ok: Sequence[int] = (0,)) -> bytes:
     import subprocess
 
-    env = {name: value for name, value in os.environ.items() if name not in _LOCAL_VARIABLES}
+    env = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
     env["LC_ALL"] = "C"
     try:
         done = subprocess.run(

@@ -11,7 +11,8 @@ from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import age_text
 from gage._internal.cli.values import counted_bytes
-from gage._internal.downloads import upkeep
+from gage._internal.downloads import mirror_upkeep, upkeep
+from gage._internal.downloads.mirror_upkeep import MirrorEntry
 from gage._internal.downloads.upkeep import Entry
 from gage._internal.errors import CacheDamaged, NotKept, UsageError
 from gage._internal.fs import printable
@@ -60,10 +61,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def _list(cache: str, context: Context) -> None:
     entries = upkeep.list_entries(cache)
+    mirrors = mirror_upkeep.list_mirrors(cache)
     if context.json:
-        printer.print_json([_as_json(entry) for entry in entries])
+        printer.print_json([*map(_as_json, entries), *map(_mirror_as_json, mirrors)])
         return
-    if not entries:
+    if not entries and not mirrors:
         printer.print_note(f"nothing is kept in {printable(cache)}")
         return
     rows = [
@@ -76,14 +78,26 @@ def _list(cache: str, context: Context) -> None:
         )
         for entry in entries
     ]
+    rows += [
+        (
+            printable(mirror.address),
+            counted_bytes(mirror.size),
+            age_text(mirror.fetched),
+            age_text(mirror.used),
+            "git",
+        )
+        for mirror in mirrors
+    ]
     printer.print_table(("address", "size", "fetched", "used", "sha256"), rows, ("address",))
     sizes = {entry.sha256: entry.size for entry in entries}
-    printer.print_note(f"{counted_bytes(sum(sizes.values()))} in {printable(cache)}")
+    size = sum(sizes.values()) + sum(mirror.size for mirror in mirrors)
+    printer.print_note(f"{counted_bytes(size)} in {printable(cache)}")
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
     kept = entry.kept
     return {
+        "kind": "content",
         "address": kept and kept.address,
         "sha256": entry.sha256,
         "size": entry.size,
@@ -95,18 +109,39 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     }
 
 
+def _mirror_as_json(mirror: MirrorEntry) -> dict[str, Any]:
+    return {
+        "kind": "git",
+        "address": mirror.address,
+        "sha256": None,
+        "size": mirror.size,
+        "fetched": mirror.fetched,
+        "used": mirror.used,
+        "etag": None,
+        "last_modified": None,
+        "final_address": None,
+    }
+
+
 def _verify(cache: str, context: Context) -> None:
     count, damaged = upkeep.remove_damaged(cache)
+    mirrors, more = mirror_upkeep.remove_damaged_mirrors(cache)
+    damaged += more
+    read = counted(count, "content") + (f" and {_counted_mirrors(mirrors)}" if mirrors else "")
     if context.json:
-        printer.print_json({"verified": count, "damaged": damaged})
+        printer.print_json({"verified": count + mirrors, "damaged": damaged})
     if damaged:
         raise CacheDamaged(
-            f"of {counted(count, 'content')}, {len(damaged)} {_was(damaged)} damaged and"
+            f"of {read}, {len(damaged)} {_was(damaged)} damaged and"
             f" {_was(damaged)} removed" + "".join(f"\n  {sha256}" for sha256 in damaged),
             "what is needed of it will be downloaded again",
         )
     if not context.json:
-        printer.print_note(f"{counted(count, 'content')} verified")
+        printer.print_note(f"{read} verified")
+
+
+def _counted_mirrors(count: int) -> str:
+    return f"{count} git {'repository' if count == 1 else 'repositories'}"
 
 
 def _was(damaged: list[str]) -> str:
@@ -118,23 +153,41 @@ def _clear(cache: str, args: argparse.Namespace) -> int:
     before = None if args.older is None else clock.now() - int(args.older * _DAY)
 
     def is_chosen(entry: Entry) -> bool:
-        return (not addresses or (entry.kept is not None and entry.kept.address in addresses)) and (
-            before is None or entry.used <= before
-        )
+        return is_meant(entry.kept and entry.kept.address, entry.used)
+
+    def is_meant(address: str | None, used: int) -> bool:
+        return (not addresses or address in addresses) and (before is None or used <= before)
 
     entries = upkeep.list_entries(cache)
-    for address in addresses - {entry.kept.address for entry in entries if entry.kept}:
+    mirrors = mirror_upkeep.list_mirrors(cache)
+    known = {entry.kept.address for entry in entries if entry.kept}
+    for address in addresses - known - {mirror.address for mirror in mirrors}:
         raise NotKept(f"nothing is kept of {printable(address)}", "gage cache list")
     chosen = {entry.sha256: entry.size for entry in entries if is_chosen(entry)}
-    size = counted_bytes(sum(chosen.values()))
-    if chosen and not args.yes:
-        question = f"Remove {counted(len(chosen), 'download')}, {size}, from {printable(cache)}?"
+    meant = [mirror for mirror in mirrors if is_meant(mirror.address, mirror.used)]
+    size = counted_bytes(sum(chosen.values()) + sum(mirror.size for mirror in meant))
+    if (chosen or meant) and not args.yes:
+        many = _removed(len(chosen), len(meant))
+        question = f"Remove {many}, {size}, from {printable(cache)}?"
         if not printer.confirm(question):
             printer.print_note("nothing is removed; -y removes without asking")
             return 1
     count, freed = upkeep.remove_entries(cache, is_chosen)
+    gone, freed_too = mirror_upkeep.remove_mirrors(
+        cache, lambda mirror: is_meant(mirror.address, mirror.used)
+    )
     if before is None:
         for address in addresses or {None}:
             upkeep.remove_parts(cache, address)
-    printer.print_note(f"{counted(count, 'download')} removed, {counted_bytes(freed)}")
+        if not addresses:
+            mirror_upkeep.remove_unfinished_mirrors(cache)
+    many = _removed(count, gone)
+    printer.print_note(f"{many} removed, {counted_bytes(freed + freed_too)}")
     return 0
+
+
+def _removed(downloads: int, mirrors: int) -> str:
+    if not mirrors:
+        return counted(downloads, "download")
+    named = _counted_mirrors(mirrors)
+    return f"{counted(downloads, 'download')} and {named}" if downloads else named
