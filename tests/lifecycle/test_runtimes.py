@@ -285,6 +285,46 @@ def test_it_is_verified_although_it_is_shared(make_project) -> None:
     assert "tabulate/__init__.py" in here.gage("run", "train").fails(125, "run-changed").err
 
 
+class TestCache:
+    def kept(self, here: Project) -> list[dict[str, Any]]:
+        return here.gage("cache", "list", "--json").succeeds().json
+
+    def test_is_listed_with_what_it_is(self, make_project) -> None:
+        here = make_project("uv", own_cache=True)
+        stage(here)
+        (entry,) = self.kept(here)
+        assert entry["kind"] == "environment"
+        assert entry["what"].startswith("environment of 2 packages for CPython 3.")
+        shown = here.gage("cache", "list").succeeds().out
+        assert "environment of 2 packages" in shown and entry["address"][:12] in shown
+
+    def test_damage_is_found_and_removed(self, make_project) -> None:
+        here = make_project("uv", own_cache=True)
+        path = next((stage(here) / ".venv").rglob("tabulate/__init__.py"))
+        found = path.stat()
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-2] + b"#\n")
+        path.chmod(0o444)
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        failed = here.gage("cache", "verify").fails(1, "cache-damaged")
+        assert "environment of 2 packages" in failed.err
+        here.gage("run", "train", "-q").succeeds()
+        here.gage("cache", "verify").succeeds()
+
+    def test_is_cleared_and_runs_stay_whole(self, make_project) -> None:
+        here = make_project("uv", own_cache=True)
+        stage(here)
+        (entry,) = self.kept(here)
+        assert here.gage("cache", "clear", "-y", "--older", "1").succeeds()
+        assert self.kept(here) == [entry]
+        assert (
+            "1 environment removed" in here.gage("cache", "clear", entry["address"][:12], "-y").err
+        )
+        assert self.kept(here) == []
+        assert list(Path(here.env["GAGE_CACHE"], "environments").iterdir()) == []
+        here.gage("start", "1", "-q").succeeds()
+
+
 def test_what_the_run_may_write_to_is_a_copy(make_project) -> None:
     here = make_project("uv", writable=".venv/**")
     paths = [next((stage(here) / ".venv").rglob("tabulate/__init__.py")) for _ in range(2)]

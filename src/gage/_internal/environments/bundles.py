@@ -123,7 +123,9 @@ def make_environment(
     install(tree, interpreter, wanted, uv)
     make_relocatable(tree, interpreter, with_interpreter)
     compile_modules(tree, interpreter.path, ENVIRONMENT)
-    return {"packages": _packages(tree), "python": interpreter.facts()}
+    packages = _packages(tree)
+    what = f"environment of {counted(len(packages), 'package')} for {interpreter.words}"
+    return {"what": what, "packages": packages, "python": interpreter.facts()}
 
 
 def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
@@ -142,7 +144,8 @@ def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
         for each in base.contents:
             fs.remove_file(f"{tree}/{each.path}")
         packages = set(facts["packages"]) - set(base.facts["packages"])
-        return {**facts, "packages": {name: facts["packages"][name] for name in packages}}
+        facts["packages"] = {name: facts["packages"][name] for name in sorted(packages)}
+        return {**facts, "what": f"{' '.join(packages)} for {locked.interpreter.words}"}
 
     def wait() -> None:
         notice("another process makes the same environment: waiting for it")
@@ -162,7 +165,8 @@ def _wheels(
     listed = os.path.join(os.path.dirname(tree), "requirements.txt")
     fs.replace_file(listed, locked.requirements)
     make_wheels(listed, tree)
-    return {}
+    many = counted(len(os.listdir(tree)), "package")
+    return {"what": f"{many} for {locked.interpreter.words}"}
 
 
 def _pack(trees: Sequence[KeptTree], folder: str) -> Mapping[str, Any]:
@@ -170,7 +174,7 @@ def _pack(trees: Sequence[KeptTree], folder: str) -> Mapping[str, Any]:
     for tree in trees:
         members |= {each.path: (tree.root, each) for each in tree.contents}
     pack_tree([members[path] for path in sorted(members)], os.path.join(folder, _ARCHIVE))
-    return {}
+    return {"what": f"{trees[0].facts['what']}, packed"}
 
 
 def _packages(tree: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from gage._internal.environments.contents import (
 
 FOLDER = "environments"
 TREE = "tree"
-_CONTENTS = "contents"
+CONTENTS = "contents"
 _FACTS = "facts.json"
 _WRITE_BITS = 0o222
 
@@ -55,6 +55,7 @@ def keep_tree(
     """
     found = find_tree(key)
     if found:
+        mark_used(os.path.dirname(found.root))
         return found
     folder = os.path.join(cache_dir(), FOLDER, key)
     make_folder(cache_dir(), folder)
@@ -72,7 +73,7 @@ def keep_tree(
             facts = dict(make(tree))
             _make_read_only(tree)
             contents, mentions = scan_contents(tree, os.fsencode(part))
-            write_contents(os.path.join(part, _CONTENTS), contents)
+            write_contents(os.path.join(part, CONTENTS), contents)
             facts["mentions"] = mentions
             fs.replace_file(os.path.join(part, _FACTS), json.dumps(facts).encode())
             fs.sync(part)
@@ -83,10 +84,10 @@ def keep_tree(
     return KeptTree(os.path.join(folder, TREE), contents, facts, is_new=True)
 
 
-def find_tree(key: str) -> KeptTree | None:
+def find_tree(key: str, cache: str | None = None) -> KeptTree | None:
     """Return the tree of a key; None where there is none, or not as it was made."""
-    folder = os.path.join(cache_dir(), FOLDER, key)
-    contents = find_contents(os.path.join(folder, _CONTENTS))
+    folder = os.path.join(cache or cache_dir(), FOLDER, key)
+    contents = find_contents(os.path.join(folder, CONTENTS))
     try:
         facts = json.loads(fs.read_bytes(os.path.join(folder, _FACTS)))
     except (OSError, ValueError):
@@ -101,7 +102,6 @@ def find_tree(key: str) -> KeptTree | None:
             return None
         if not each.target and not each.is_as_found(found):
             return None
-    mark_used(folder)
     return KeptTree(tree, contents, facts)
 
 
@@ -116,16 +116,27 @@ def mark_used(folder: str) -> None:
 
 @contextmanager
 def _locked(path: str, wait: Callable[[], None]) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            wait()
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            # Whoever had it may have removed the file, with the tree.
+            if _has_name(fd, path):
+                yield
+                return
+        finally:
+            os.close(fd)
+
+
+def _has_name(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _make_read_only(tree: str) -> None:

@@ -32,7 +32,7 @@ from gage._internal.environments.relocation import (
 from gage._internal.errors import RuntimeFailed
 from gage._internal.lifecycle.containers import find_container
 from gage._internal.lifecycle.environment import SYSTEM, Environment
-from gage._internal.store.logs import log_action
+from gage._internal.store.logs import counted, log_action
 from gage._internal.store.runtime_record import (
     ARCHIVE,
     ENV,
@@ -95,7 +95,7 @@ def _unpacked(run: Run, record: RuntimeRecord) -> str:
         unpack_tree(os.path.join(run.run_dir, record.path), tree)
         if interpreter:
             link_interpreter(tree, interpreter)
-        return {}
+        return {"what": f"environment of {counted(len(record.packages), 'package')}, unpacked"}
 
     kept = keep_tree(_key(ARCHIVE, record.sha256, interpreter and interpreter.path), make)
     if kept.is_new:
@@ -116,7 +116,7 @@ def _made(run: Run, record: RuntimeRecord) -> str:
         make_relocatable(tree, interpreter, with_interpreter=False)
         link_interpreter(tree, interpreter)
         compile_modules(tree, interpreter.path, ".venv")
-        return {}
+        return {"what": f"environment of a list for {interpreter.words}"}
 
     digests = [hashlib.sha256(fs.read_bytes(path)).hexdigest() for path in (listed, *projects)]
     key = _key(record.bundle, *digests, interpreter.path, *interpreter.facts().values())

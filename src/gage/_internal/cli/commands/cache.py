@@ -1,4 +1,4 @@
-"""`gage cache`: list, verify or clear what was downloaded."""
+"""`gage cache`: list, verify or clear what was downloaded or made and is kept."""
 
 from __future__ import annotations
 
@@ -14,21 +14,29 @@ from gage._internal.cli.values import counted_bytes
 from gage._internal.downloads import mirror_upkeep, upkeep
 from gage._internal.downloads.mirror_upkeep import MirrorEntry
 from gage._internal.downloads.upkeep import Entry
+from gage._internal.environments import upkeep as environment_upkeep
+from gage._internal.environments.upkeep import TreeEntry
 from gage._internal.errors import CacheDamaged, NotKept, UsageError
 from gage._internal.fs import printable
 from gage._internal.store.logs import counted
 
 DESCRIPTION = (
-    "List what was downloaded and is kept; verify that it is what it was, and remove what is not;"
-    " or clear it. Runs have copies of their own and need none of it."
+    "List what was downloaded, or made of that, and is kept; verify that it is what it was, and"
+    " remove what is not; or clear it. Runs have copies of their own and need none of it."
 )
 _DAY = 86_400_000_000
+_SHOWN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("action", choices=("list", "verify", "clear"), help="what to do")
-    parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="clear: of these only")
+    parser.add_argument(
+        "addresses",
+        nargs="*",
+        metavar="ADDRESS",
+        help="clear: of these only; an environment goes by its key",
+    )
     parser.add_argument(
         "--older", type=_days, metavar="DAYS", help="clear: what was not used for so many days only"
     )
@@ -62,10 +70,16 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _list(cache: str, context: Context) -> None:
     entries = upkeep.list_entries(cache)
     mirrors = mirror_upkeep.list_mirrors(cache)
+    trees = environment_upkeep.list_trees(cache)
     if context.json:
-        printer.print_json([*map(_as_json, entries), *map(_mirror_as_json, mirrors)])
+        rows_of_all = (
+            map(_as_json, entries),
+            map(_mirror_as_json, mirrors),
+            map(_tree_as_json, trees),
+        )
+        printer.print_json([row for rows in rows_of_all for row in rows])
         return
-    if not entries and not mirrors:
+    if not entries and not mirrors and not trees:
         printer.print_note(f"nothing is kept in {printable(cache)}")
         return
     rows = [
@@ -88,9 +102,20 @@ def _list(cache: str, context: Context) -> None:
         )
         for mirror in mirrors
     ]
+    rows += [
+        (
+            printable(tree.what),
+            counted_bytes(tree.size),
+            age_text(tree.made),
+            age_text(tree.used),
+            tree.key[:_SHOWN],
+        )
+        for tree in trees
+    ]
     printer.print_table(("address", "size", "fetched", "used", "sha256"), rows, ("address",))
     sizes = {entry.sha256: entry.size for entry in entries}
     size = sum(sizes.values()) + sum(mirror.size for mirror in mirrors)
+    size += sum(tree.size for tree in trees)
     printer.print_note(f"{counted_bytes(size)} in {printable(cache)}")
 
 
@@ -110,13 +135,22 @@ def _as_json(entry: Entry) -> dict[str, Any]:
 
 
 def _mirror_as_json(mirror: MirrorEntry) -> dict[str, Any]:
+    return _row_of("git", mirror.address, mirror.size, mirror.fetched, mirror.used)
+
+
+def _tree_as_json(tree: TreeEntry) -> dict[str, Any]:
+    row = _row_of("environment", tree.key, tree.size, tree.made, tree.used)
+    return {**row, "what": tree.what}
+
+
+def _row_of(kind: str, address: str, size: int, fetched: int, used: int) -> dict[str, Any]:
     return {
-        "kind": "git",
-        "address": mirror.address,
+        "kind": kind,
+        "address": address,
         "sha256": None,
-        "size": mirror.size,
-        "fetched": mirror.fetched,
-        "used": mirror.used,
+        "size": size,
+        "fetched": fetched,
+        "used": used,
         "etag": None,
         "last_modified": None,
         "final_address": None,
@@ -126,15 +160,16 @@ def _mirror_as_json(mirror: MirrorEntry) -> dict[str, Any]:
 def _verify(cache: str, context: Context) -> None:
     count, damaged = upkeep.remove_damaged(cache)
     mirrors, more = mirror_upkeep.remove_damaged_mirrors(cache)
-    damaged += more
-    read = counted(count, "content") + (f" and {_counted_mirrors(mirrors)}" if mirrors else "")
+    trees, still_more = environment_upkeep.remove_damaged_trees(cache)
+    damaged += [*more, *still_more]
+    read = _in_words(counted(count, "content"), mirrors, trees)
     if context.json:
-        printer.print_json({"verified": count + mirrors, "damaged": damaged})
+        printer.print_json({"verified": count + mirrors + trees, "damaged": damaged})
     if damaged:
         raise CacheDamaged(
             f"of {read}, {len(damaged)} {_was(damaged)} damaged and"
             f" {_was(damaged)} removed" + "".join(f"\n  {sha256}" for sha256 in damaged),
-            "what is needed of it will be downloaded again",
+            "what is needed of it will be downloaded or made again",
         )
     if not context.json:
         printer.print_note(f"{read} verified")
@@ -142,6 +177,18 @@ def _verify(cache: str, context: Context) -> None:
 
 def _counted_mirrors(count: int) -> str:
     return f"{count} git {'repository' if count == 1 else 'repositories'}"
+
+
+def _in_words(downloads: str, mirrors: int, trees: int) -> str:
+    """Return the numbers of what is kept, the first one already in words, less those that are 0."""
+    parts = [
+        downloads,
+        *([_counted_mirrors(mirrors)] if mirrors else []),
+        *([counted(trees, "environment")] if trees else []),
+    ]
+    if len(parts) > 1 and downloads.startswith("0 "):
+        del parts[0]
+    return " and ".join(parts)
 
 
 def _was(damaged: list[str]) -> str:
@@ -160,14 +207,22 @@ def _clear(cache: str, args: argparse.Namespace) -> int:
 
     entries = upkeep.list_entries(cache)
     mirrors = mirror_upkeep.list_mirrors(cache)
+    trees = environment_upkeep.list_trees(cache)
     known = {entry.kept.address for entry in entries if entry.kept}
-    for address in addresses - known - {mirror.address for mirror in mirrors}:
+    known |= {mirror.address for mirror in mirrors}
+    # Of a key, as much is enough as the list shows.
+    keys = {tree.key[:_SHOWN]: tree.key for tree in trees}
+    addresses = {keys.get(address[:_SHOWN], address) for address in addresses}
+    for address in addresses - known - set(keys.values()):
         raise NotKept(f"nothing is kept of {printable(address)}", "gage cache list")
     chosen = {entry.sha256: entry.size for entry in entries if is_chosen(entry)}
     meant = [mirror for mirror in mirrors if is_meant(mirror.address, mirror.used)]
-    size = counted_bytes(sum(chosen.values()) + sum(mirror.size for mirror in meant))
-    if (chosen or meant) and not args.yes:
-        many = _removed(len(chosen), len(meant))
+    meant_trees = [tree for tree in trees if is_meant(tree.key, tree.used)]
+    sizes = [*chosen.values(), *(mirror.size for mirror in meant)]
+    sizes += [tree.size for tree in meant_trees]
+    size = counted_bytes(sum(sizes))
+    if sizes and not args.yes:
+        many = _removed(len(chosen), len(meant), len(meant_trees))
         question = f"Remove {many}, {size}, from {printable(cache)}?"
         if not printer.confirm(question):
             printer.print_note("nothing is removed; -y removes without asking")
@@ -176,18 +231,19 @@ def _clear(cache: str, args: argparse.Namespace) -> int:
     gone, freed_too = mirror_upkeep.remove_mirrors(
         cache, lambda mirror: is_meant(mirror.address, mirror.used)
     )
+    gone_trees, freed_trees = environment_upkeep.remove_trees(
+        cache, lambda tree: is_meant(tree.key, tree.used)
+    )
     if before is None:
         for address in addresses or {None}:
             upkeep.remove_parts(cache, address)
         if not addresses:
             mirror_upkeep.remove_unfinished_mirrors(cache)
-    many = _removed(count, gone)
-    printer.print_note(f"{many} removed, {counted_bytes(freed + freed_too)}")
+            environment_upkeep.remove_unfinished_trees(cache)
+    many = _removed(count, gone, gone_trees)
+    printer.print_note(f"{many} removed, {counted_bytes(freed + freed_too + freed_trees)}")
     return 0
 
 
-def _removed(downloads: int, mirrors: int) -> str:
-    if not mirrors:
-        return counted(downloads, "download")
-    named = _counted_mirrors(mirrors)
-    return f"{counted(downloads, 'download')} and {named}" if downloads else named
+def _removed(downloads: int, mirrors: int, trees: int) -> str:
+    return _in_words(counted(downloads, "download"), mirrors, trees)
