@@ -8,7 +8,7 @@ Everything comes from the run's own meta files and the project.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,15 +25,20 @@ from gage._internal.lifecycle.stage_dependencies import stage_dependencies
 from gage._internal.lifecycle.stage_runtime import stage_runtime
 from gage._internal.lifecycle.stage_sourcecode import stage_sourcecode
 from gage._internal.lifecycle.staged_files import StagedFiles
+from gage._internal.lifecycle.system.capture import capture_system
+from gage._internal.lifecycle.system.derive import Calls, Staged, derive_requirements, find_calls
+from gage._internal.lifecycle.system.uncommitted import Diff
 from gage._internal.project.source_rules import matcher
 from gage._internal.store import layout, lock, manifest, meta
 from gage._internal.store.command_lines import exec_part
 from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.logs import log_action
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
+from gage._internal.store.requirements import write_requirements
 from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
+    from gage._internal.lifecycle.elf import Elf
     from gage.plugins import Progress
 
 _HOOKED = ("sourcecode", "runtime", "dependencies")
@@ -70,7 +75,7 @@ def stage_run(
     digests = _find_digests(run, opdef, project_dir, places.needles(), share)
     is_writable = matcher(as_patterns(opdef.data.get("writable")))
     files = StagedFiles(run, is_writable, places.needles(), digests)
-    with _recording_failure(run):
+    with _recording_failure(run), Diff(project_dir) as diff:
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
         stage_config(run, opdef, files)
@@ -78,7 +83,10 @@ def stage_run(
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
         stage_dependencies(run, opdef, project_dir, files, notice, progress)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
-        _find_leaks(run, opdef, project_dir, places, files, strict, notice)
+        natives = _find_leaks(run, opdef, project_dir, places, files, strict, notice)
+        calls = _derive_requirements(run, opdef, files, natives)
+        if project_dir is not None:
+            capture_system(run, calls.python, calls.interpreter, diff, _mask(opdef))
         files.freeze()
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
@@ -177,9 +185,22 @@ def _find_leaks(
     files: StagedFiles,
     strict: bool,
     notice: Callable[[str], None],
-) -> None:
-    leaks, unsearched = find_leaks(run, opdef, project_dir, places, files)
-    if leaks or unsearched:
+) -> Mapping[str, Elf]:
+    """Tell of what would break elsewhere; return the native code that was come by."""
+    search = find_leaks(run, opdef, project_dir, places, files)
+    if search.leaks or search.unsearched:
         from gage._internal.lifecycle.leaks.report import report_leaks
 
-        report_leaks(run, leaks, unsearched, strict, notice)
+        report_leaks(run, search.leaks, search.unsearched, strict, notice)
+    return search.natives
+
+
+def _derive_requirements(
+    run: Run, opdef: OpDef, files: StagedFiles, natives: Mapping[str, Elf]
+) -> Calls:
+    """Write what the run needs of a system; return which of its programs it calls."""
+    paths = files.by_path()
+    staged = Staged(paths, lambda path: f"{run.run_dir}/{path}", natives, run.run_dir)
+    calls = find_calls(opdef, meta.read_cmd(run), staged)
+    write_requirements(run, derive_requirements(opdef, calls, staged))
+    return calls
