@@ -13,7 +13,6 @@ OPERATORS = (">=", "<=", "==", "!=", ">", "<")
 VERSION = r"[0-9]+(?:\.[0-9]+)*"
 AMOUNT = r"[0-9]+(?:\.[0-9]+)?(?:[kKMGTP]i?B?|B)?"
 
-_COMPARISON = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*([^\s,<>=!]+)\s*")
 _NUMBERS = re.compile(VERSION)
 _UNITS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
@@ -26,10 +25,11 @@ def comparisons(needed: str) -> list[tuple[str, str]]:
     """
     found = []
     for part in filter(None, needed.split(",")):
-        match = _COMPARISON.fullmatch(part)
-        if match is None:
+        part = part.strip()
+        operator = next(filter(part.startswith, OPERATORS), None)
+        if operator is None:
             raise ValueError(f"{part} is not a comparison")
-        found.append((match[1], match[2]))
+        found.append((operator, part[len(operator) :].strip()))
     return found
 
 

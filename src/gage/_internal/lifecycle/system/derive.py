@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from gage._internal.lifecycle.elf import Elf
 from gage._internal.lifecycle.system.interpreters import find_interpreter
 from gage._internal.lifecycle.system.programs import (
     find_program,
@@ -27,9 +26,10 @@ from gage._internal.types import OpCmd, OpDef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gage._internal.lifecycle.elf import Elf
     from gage._internal.lifecycle.system.interpreters import Interpreter
 
-_MODULE = re.compile(r".*\.cpython-(\d)(\d+)[a-z]?-[^/]*\.so")
+_MODULE = r".*\.cpython-(\d)(\d+)[a-z]?-[^/]*\.so"
 
 
 class Staged(NamedTuple):
@@ -171,7 +171,7 @@ def _minors(calls: Calls, staged: Staged) -> dict[tuple[int, ...], str]:
     """Return the minor versions that modules are built for, each with the first such module."""
     minors: dict[tuple[int, ...], str] = {}
     for path in sorted(staged.natives):
-        match = _MODULE.fullmatch(path)
+        match = re.fullmatch(_MODULE, path)
         if match:
             minors.setdefault((int(match[1]), int(match[2])), path)
     if calls.interpreter:

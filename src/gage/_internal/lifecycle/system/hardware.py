@@ -19,7 +19,7 @@ _LEVELS = (
     frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"]),
     frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]),
 )
-_DRIVER_VERSION = re.compile(r"Kernel Module\s.*?(\d+(?:\.\d+)+)")
+_DRIVER_VERSION = r"Kernel Module\s.*?(\d+(?:\.\d+)+)"
 _MOST_OF_CPUINFO = 1 << 14
 _NVIDIA_PROC = "proc/driver/nvidia"
 
@@ -63,9 +63,9 @@ def count_cpus() -> int:
 
 def find_memory(root: str = "/") -> int:
     """Return the bytes of memory that there are; 0 where that is not told."""
-    match = re.search(r"MemTotal:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")))
-    if match:
-        return int(match[1]) * 1024
+    for line in _read(os.path.join(root, "proc/meminfo")).split("\n"):
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
@@ -119,7 +119,7 @@ def _iter_gpus(root: str) -> Iterator[Gpu]:
 
 def find_driver(root: str = "/") -> str:
     """Return the version of NVIDIA's driver; empty where there is none."""
-    match = _DRIVER_VERSION.search(_read(os.path.join(root, _NVIDIA_PROC, "version")))
+    match = re.search(_DRIVER_VERSION, _read(os.path.join(root, _NVIDIA_PROC, "version")))
     if match:
         return match[1]
     if os.path.exists(os.path.join(root, "dev/dxg")):

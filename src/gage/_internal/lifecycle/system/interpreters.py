@@ -23,8 +23,7 @@ _QUESTION = (
     " '.'.join(map(str, sys.version_info[:3])), *sys.path]))"
 )
 _ENDS = ("/site-packages", "/dist-packages")
-_INSTALLED = re.compile(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist-info|egg-info)")
-_SEPARATORS = re.compile(r"[-_.]+")
+_INSTALLED = r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist-info|egg-info)"
 _CHOICE_VARIABLES = ("PYENV_VERSION", "ASDF_PYTHON_VERSION", "MISE_PYTHON_VERSION")
 _CHOICE_FILES = ("version", ".python-version", ".tool-versions", "mise.toml")
 _READ_SIZE = 1 << 14
@@ -108,9 +107,9 @@ def _iter_packages(folder: str) -> Iterator[tuple[str, str]]:
     except OSError:
         return
     for name in names:
-        match = _INSTALLED.fullmatch(name)
+        match = re.fullmatch(_INSTALLED, name)
         if match:
-            yield _SEPARATORS.sub("-", match[1]).lower(), match[2]
+            yield re.sub(r"[-_.]+", "-", match[1]).lower(), match[2]
 
 
 def _is_own(path: str) -> bool:

@@ -17,11 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 # Seconds that a program has to tell its version.
 _PATIENCE = 10
 _VERSION_ARGS = ("--version", "-version", "version")
-_NAMED_VERSION = re.compile(r"\bversion:?\s+[\"v]?(\d+(?:\.\d+)*)", re.IGNORECASE)
-_DOTTED = re.compile(r"\d+(?:\.\d+)+")
-_PYTHON = re.compile(r"(?:python|pypy)(?:\d+(?:\.\d+)*)?")
-_PYTHON_VERSION = re.compile(r"Python (\d+(?:\.\d+)*)")
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+# These are compiled where they are used: each run imports this.
+_NAMED_VERSION = r"(?i)\bversion:?\s+[\"v]?(\d+(?:\.\d+)*)"
+_DOTTED = r"\d+(?:\.\d+)+"
+_PYTHON_VERSION = r"Python (\d+(?:\.\d+)*)"
 _BEGIN = frozenset(["then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec"])
 _END = frozenset(["fi", "done", "esac", "}", "for", "in", "select", "function"])
 _MAYBE = {"if": 1, "case": 1, "fi": -1, "esac": -1}
@@ -52,7 +51,7 @@ def programs_of(args: Sequence[str]) -> list[str]:
 def _iter_programs(args: Sequence[str]) -> Iterator[str]:
     """Yield the program of a command, and the one that it starts where that is all it does."""
     for word in args:
-        if _ASSIGNMENT.match(word) or word.startswith("-"):
+        if _is_assignment(word) or word.startswith("-"):
             continue
         yield word
         if word not in _WRAPPERS:
@@ -87,7 +86,7 @@ def _iter_shell_programs(words: Sequence[str]) -> Iterator[str]:
             is_file = False
         elif word.startswith("#"):
             is_comment = True
-        elif is_place and not _ASSIGNMENT.match(word):
+        elif is_place and not _is_assignment(word):
             maybe += _MAYBE.get(word, 0)
             if word in _BEGIN or word == "if" or word.startswith("-"):
                 continue
@@ -97,9 +96,15 @@ def _iter_shell_programs(words: Sequence[str]) -> Iterator[str]:
                 yield word
 
 
+def _is_assignment(word: str) -> bool:
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.isidentifier()
+
+
 def is_python(program: str) -> bool:
     """Tell whether a program is a Python interpreter, by its name."""
-    return _PYTHON.fullmatch(os.path.basename(program)) is not None
+    name = os.path.basename(program)
+    return name.rstrip("0123456789.") in ("python", "pypy")
 
 
 def shebang_of(path: str) -> list[str]:
@@ -141,18 +146,18 @@ def python_version(path: str, cwd: str) -> str:
         return known_versions[path, cwd]
     if sys.executable and os.path.realpath(path) == os.path.realpath(sys.executable):
         return ".".join(map(str, sys.version_info[:3]))
-    match = _PYTHON_VERSION.search(_said(path, "-V", cwd))
+    match = re.search(_PYTHON_VERSION, _said(path, "-V", cwd))
     return match[1] if match else ""
 
 
 def program_version(path: str) -> str:
     """Return the version that a program tells of itself; empty where it does not."""
     for arg in _VERSION_ARGS:
-        match = _NAMED_VERSION.search(_said(path, arg))
+        match = re.search(_NAMED_VERSION, _said(path, arg))
         if match:
             return match[1]
     for arg in _VERSION_ARGS:
-        dotted = _DOTTED.search(_said(path, arg))
+        dotted = re.search(_DOTTED, _said(path, arg))
         if dotted:
             return dotted[0]
     return ""

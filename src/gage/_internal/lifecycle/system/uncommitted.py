@@ -16,7 +16,7 @@ from gage._internal.project.secrets import is_secret
 # Bytes.
 MOST = 1 << 20
 _READ_SIZE = 1 << 16
-_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_SHA_SIZES = (40, 64)
 _BEGIN = b"diff --git "
 _COMMAND = (
     *("git", "--no-optional-locks", "-c", "core.quotePath=false", "-c", "core.fsmonitor=false"),
@@ -52,12 +52,12 @@ def find_commit(directory: str) -> Commit | None:
     if git_dir is None:
         return None
     head = _read(os.path.join(git_dir, "HEAD"))
-    if _SHA.fullmatch(head):
+    if _is_sha(head):
         return Commit(head, None)
     ref = head.removeprefix("ref: ")
     common = os.path.join(git_dir, _read(os.path.join(git_dir, "commondir")) or ".")
     sha = _read(os.path.join(common, ref)) or _packed(common, ref)
-    if not _SHA.fullmatch(sha):
+    if not _is_sha(sha):
         return None
     return Commit(sha, ref.removeprefix("refs/heads/"))
 
@@ -167,6 +167,10 @@ def _find_git_dir(directory: str) -> str | None:
         if parent == folder:
             return None
         folder = parent
+
+
+def _is_sha(text: str) -> bool:
+    return len(text) in _SHA_SIZES and set(text) <= set("0123456789abcdef")
 
 
 def _packed(common: str, ref: str) -> str:
