@@ -53,13 +53,15 @@ class Requirement(NamedTuple):
     @property
     def text(self) -> str:
         """What is needed, as people read it: `ffmpeg >=5`."""
-        return f"{_WORDS.get(self.kind, '{}').format(self.name)} {self.needed}".strip()
+        words = "GPU" if (self.kind, self.name) == (GPU, ANY_GPU) else _WORDS.get(self.kind, "{}")
+        return f"{words.format(self.name)} {self.needed}".strip()
 
 
 _WORDS = {
     LIBRARY: "library {}",
     SYMBOLS: "{} symbols",
     CPU: "CPU {}",
+    GPU: "{} GPU",
     DRIVER: "{} driver",
     DISK: "free {}",
 }

@@ -168,7 +168,8 @@ def _gpu(needed: Requirement, system: System) -> _Found:
         others = sorted({gpu.vendor for gpu in system.gpus})
         return ", ".join(others) or "none", is_met, f"start it where there is {_a_gpu(needed)}"
     models = sorted({gpu.model or gpu.vendor for gpu in gpus})
-    return f"{len(gpus)}: {', '.join(models)}", is_met, f"start it where there are {needed.needed}"
+    remedy = f"start it where there are {needed.needed} GPUs"
+    return f"{len(gpus)}: {', '.join(models)}", is_met, remedy
 
 
 def _a_gpu(needed: Requirement) -> str:

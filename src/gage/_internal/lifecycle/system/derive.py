@@ -99,13 +99,13 @@ def find_calls(opdef: OpDef, command: OpCmd, staged: Staged) -> Calls:
     for args, part in ((command.args, RUN), (finalize, FINALIZE)):
         for number, word in enumerate(programs_of(args)):
             name, by = _name_and_caller(word, f"exec.{part}", staged)
-            own = name if os.sep in name else _in_folders(name, staged)
+            own = _in_folders(name, staged) if name else word
             if own:
                 python = python or (own if is_python(own) else "")
                 continue
             path = find_program(word if word.startswith(os.sep) else name, command.env)
             # A shell can do without a program that was not here either.
-            if not name or name in found or (number and path is None):
+            if name in found or (number and path is None):
                 continue
             if not is_python(name):
                 found[name] = Requirement(COMMAND, name, "", by)
@@ -123,7 +123,7 @@ def _in_folders(name: str, staged: Staged) -> str:
 
 
 def _name_and_caller(word: str, by: str, staged: Staged) -> tuple[str, str]:
-    """Return the name of a program, or its path in the run, and who calls it.
+    """Return the name of a program and who calls it; no name where it is one of the run.
 
     Of a script that is staged it is what that says in its first line.
     """
@@ -132,10 +132,8 @@ def _name_and_caller(word: str, by: str, staged: Staged) -> tuple[str, str]:
     if os.sep not in word:
         return word, by
     path = os.path.normpath(word)
-    if path in staged.natives or path not in staged.paths:
-        return path, by
-    interpreter = _shebang(staged.locate(path))
-    return (interpreter, path) if interpreter else (path, by)
+    is_script = path in staged.paths and path not in staged.natives
+    return (_shebang(staged.locate(path)) if is_script else ""), path
 
 
 def _shebang(path: str) -> str:
