@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from gage._internal.lifecycle.masking import Mask
 from gage._internal.lifecycle.stage import stage_run
-from gage._internal.lifecycle.system import interpreters
+from gage._internal.lifecycle.system import interpreters, uncommitted
 from gage._internal.lifecycle.system.interpreters import find_interpreter, installed_packages
 from gage._internal.lifecycle.system.remembered import identity, remembered
 from gage._internal.lifecycle.system.tokens import mask_tokens
@@ -176,7 +177,25 @@ def test_a_large_patch_ends_with_a_whole_file(repository: Path, stage) -> None:
     run, found = stage()
     assert found["git"]["capped"] is True
     assert patch_of(run).count("diff --git") == 1 and "+x = 2" in patch_of(run)
-    assert "Left out of uncommitted.patch what is beyond 1 MiB" in read(run, "log/runner")
+    assert "Left out of uncommitted.patch what is beyond 1 MiB or 1 s" in read(run, "log/runner")
+
+
+def test_git_that_takes_long_is_not_waited_for(
+    repository: Path, stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uncommitted, "PATIENCE", 0.0)
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    real = shutil.which("git")
+    (slow / "git").write_text(
+        f'#!/bin/sh\ncase "$*" in *" diff HEAD "*) exec sleep 600;; esac\nexec {real} "$@"\n'
+    )
+    (slow / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
+    (repository / "a.py").write_text("x = 2\n")
+    run, found = stage()
+    assert found["git"]["capped"] is True and found["git"]["changed_files"] == 0
+    assert not meta_file(run, "uncommitted.patch").exists()
 
 
 def test_names_that_git_quotes() -> None:
@@ -260,9 +279,8 @@ def test_another_python_is_asked_once_until_it_changes(tmp_path: Path) -> None:
     (site / "My_Tool-1.0-py3.11.egg-info").touch()
 
     def write(version: str) -> None:
-        python.write_text(
-            f"#!/bin/sh\necho x >>{asked}\nprintf '%s\\n' other other-1 {version} /a {site}\n"
-        )
+        answer = f"hello 'gage asks' other other-1 {version} /a {site}"
+        python.write_text(f"#!/bin/sh\necho x >>{asked}\nprintf '%s\\n' {answer}\n")
         python.chmod(0o755)
 
     write("3.12.1")
@@ -276,8 +294,9 @@ def test_another_python_is_asked_once_until_it_changes(tmp_path: Path) -> None:
     assert asked.read_text() == "x\nx\n"
     write("3.13.0")
     assert find_interpreter(str(python), str(tmp_path)).version == "3.13.0"
-    python.write_text("#!/bin/sh\nexit 1\n")
-    assert find_interpreter(str(python), str(tmp_path)) is None
+    for answer in ("exit 1", "echo hello", "printf '%s\\n' 'gage asks' a b c"):
+        python.write_text(f"#!/bin/sh\n{answer}\n")
+        assert find_interpreter(str(python), str(tmp_path)) is None
 
 
 def test_packages_are_listed_anew_where_the_directory_changed(

@@ -110,6 +110,7 @@ def test_a_command_that_is_staged_is_no_application(derive) -> None:
     assert texts(derive("./run.sh", files=scripts)) == ["command sh  by run.sh"]
     assert texts(derive("./run.py")) == [f"python python3 {INHERITED} by run.py"]
     assert texts(derive("bin/tool")) == []
+    assert texts(derive("./run.py", requires="python>=3.5")) == ["python python3 >=3.5 by requires"]
 
 
 def test_no_path_of_this_machine_is_recorded(derive, bin_dir: Path, project_dir: Path) -> None:

@@ -156,7 +156,7 @@ def _requirements(
 def _natives(files: Sequence[PlannedFile]) -> dict[str, Elf]:
     natives = {}
     for file in files:
-        found = os.stat(file.source)
+        found = os.lstat(file.source)
         if stat.S_ISREG(found.st_mode) and may_be_native(file.path, found.st_mode):
             with open(file.source, "rb") as opened:
                 elf = find_elf(opened.fileno())

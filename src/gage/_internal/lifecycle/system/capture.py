@@ -19,7 +19,7 @@ from gage._internal.lifecycle.system.hardware import (
 )
 from gage._internal.lifecycle.system.interpreters import Interpreter, installed_packages
 from gage._internal.lifecycle.system.libraries import glibc_version
-from gage._internal.lifecycle.system.uncommitted import MOST, Diff, Patch
+from gage._internal.lifecycle.system.uncommitted import MOST, PATIENCE, Diff, Patch
 from gage._internal.store import layout, meta
 from gage._internal.store.attributes import write_attributes
 from gage._internal.store.logs import log_action
@@ -105,6 +105,7 @@ def _write_patch(run: Run, patch: Patch) -> None:
     if patch.masked:
         log_action(run, f"Masked in {layout.UNCOMMITTED} what looks like a secret")
     if patch.is_capped:
-        log_action(run, f"Left out of {layout.UNCOMMITTED} what is beyond {MOST >> 20} MiB")
+        limits = f"{MOST >> 20} MiB or {PATIENCE:g} s"
+        log_action(run, f"Left out of {layout.UNCOMMITTED} what is beyond {limits}")
     if patch.data:
         meta.write_meta(run, layout.UNCOMMITTED, patch.data)

@@ -84,10 +84,10 @@ def derive_requirements(
             each._replace(name=calls.python) if each.kind == PYTHON and calls.python else each
             for each in declared_requirements(spec)
         ]
-        by_exec = [each for each in found if each.by.startswith("exec.")]
-        replaced = [each for each in by_exec if is_declared(each, declared)]
+        replaced = [each for each in calls.requirements if is_declared(each, declared)]
         found = [*(each for each in found if each not in replaced), *declared]
-    return sorted(dict.fromkeys(found), key=lambda each: KINDS.index(each.kind))
+    order = {kind: number for number, kind in enumerate(KINDS)}
+    return sorted(dict.fromkeys(found), key=lambda each: order.get(each.kind, len(order)))
 
 
 def find_calls(opdef: OpDef, command: OpCmd, staged: Staged) -> Calls:
@@ -103,7 +103,7 @@ def find_calls(opdef: OpDef, command: OpCmd, staged: Staged) -> Calls:
             if own:
                 python = python or (own if is_python(own) else "")
                 continue
-            path = find_program(word if word.startswith(os.sep) else name, command.env)
+            path = find_program(word if word.startswith(os.sep) else name, command.env, staged.cwd)
             # A shell can do without a program that was not here either.
             if name in found or (number and path is None):
                 continue

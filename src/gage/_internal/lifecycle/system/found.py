@@ -106,7 +106,8 @@ def _find_programs(
     for each in requirements:
         if each.kind not in (COMMAND, PYTHON):
             continue
-        path = find_program(_place_of(each, run_dir) or places.get(each.name, each.name), env)
+        place = _place_of(each, run_dir) or places.get(each.name, each.name)
+        path = find_program(place, env, run_dir)
         if path is None:
             continue
         version = found.get(each.name, "")

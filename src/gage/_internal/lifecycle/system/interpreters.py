@@ -18,8 +18,10 @@ from gage._internal.lifecycle.system.remembered import identity, remembered
 
 # Seconds.
 _PATIENCE = 10
+# Whatever else it prints, as a wrapper may, comes before.
+_MARK = "gage asks"
 _QUESTION = (
-    "import sys; i = sys.implementation; print('\\n'.join([i.name, i.cache_tag or '',"
+    f"import sys; i = sys.implementation; print('\\n'.join(['{_MARK}', i.name, i.cache_tag or '',"
     " '.'.join(map(str, sys.version_info[:3])), *sys.path]))"
 )
 _ENDS = ("/site-packages", "/dist-packages")
@@ -149,5 +151,7 @@ def _ask(path: str, cwd: str) -> list[str] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = done.stdout.decode(errors="replace").rstrip("\n").split("\n")
-    return lines if done.returncode == 0 and len(lines) >= 3 else None
+    text = done.stdout.decode(errors="replace").rstrip("\n")
+    lines = text.rpartition(f"{_MARK}\n")[2].split("\n")
+    is_told = done.returncode == 0 and len(lines) >= 3 and re.match(r"\d+\.\d+", lines[2])
+    return lines if is_told else None

@@ -117,15 +117,15 @@ def shebang_of(path: str) -> list[str]:
     return os.fsdecode(line[2:]).split() if line.startswith(b"#!") else []
 
 
-def find_program(name: str, env: Mapping[str, str]) -> str | None:
+def find_program(name: str, env: Mapping[str, str], cwd: str) -> str | None:
     """Return the path of a program that is found as a command finds it; None where it is not.
 
-    `env` is what is added to the environment.
+    `env` is what is added to the environment, `cwd` the directory that the command is executed in.
     """
     if os.sep in name:
         return name if _is_program(name) else None
     folders = env.get("PATH", os.environ.get("PATH", os.defpath)).split(os.pathsep)
-    paths = (os.path.join(folder, name) for folder in folders)
+    paths = (os.path.join(cwd, folder, name) for folder in folders)
     return next(filter(_is_program, paths), None)
 
 

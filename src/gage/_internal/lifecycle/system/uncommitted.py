@@ -15,6 +15,8 @@ from gage._internal.project.secrets import is_secret
 
 # Bytes.
 MOST = 1 << 20
+# Seconds that git has when all else of a staging is done: of large files a patch takes long.
+PATIENCE = 1.0
 _READ_SIZE = 1 << 16
 _SHA_SIZES = (40, 64)
 _BEGIN = b"diff --git "
@@ -36,7 +38,8 @@ class Patch(NamedTuple):
     """What is kept of the changes since a commit.
 
     `files` is how many are changed, as far as the patch was read; `left_out` those that may hold
-    secrets; `masked` how often something was masked; `is_capped` tells that there is more.
+    secrets; `masked` how often something was masked; `is_capped` tells that there is more, or
+    would be after a longer time.
     """
 
     data: bytes
@@ -102,18 +105,20 @@ class Diff:
         """Return the patch, with what looks like a secret masked; None where git makes none."""
         if self._process is None:
             return None
-        pieces = []
+        import select
+        import time
+
+        until = time.monotonic() + PATIENCE
+        fd = self._process.stdout.fileno()
+        pieces: list[bytes] = []
         size = 0
-        while size <= MOST:
-            piece = os.read(self._process.stdout.fileno(), _READ_SIZE)
+        while size <= MOST and select.select([fd], [], [], max(0.0, until - time.monotonic()))[0]:
+            piece = os.read(fd, _READ_SIZE)
             if not piece:
-                break
+                return screen(b"".join(pieces), False, mask) if not self._process.wait() else None
             pieces.append(piece)
             size += len(piece)
-        is_capped = size > MOST
-        if not is_capped and self._process.wait() != 0:
-            return None
-        return screen(b"".join(pieces), is_capped, mask)
+        return screen(b"".join(pieces), True, mask)
 
 
 def screen(data: bytes, is_capped: bool, mask: Mask) -> Patch:
