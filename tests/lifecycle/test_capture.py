@@ -260,6 +260,8 @@ def test_a_damaged_fact_counts_as_none(own_cache: Path, damage: bytes) -> None:
     path.write_bytes(damage)
     assert remembered("fact", [1], lambda: "right again") == "right again"
     assert remembered("fact", [1], lambda: "wrong") == "right again"
+    path.write_bytes(path.read_bytes().replace(b"right again", b"wrong again"))
+    assert remembered("fact", [1], lambda: "right") == "right"
 
 
 def test_a_cache_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
