@@ -156,12 +156,17 @@ def _requirements(
 def _natives(files: Sequence[PlannedFile]) -> dict[str, Elf]:
     natives = {}
     for file in files:
-        found = os.lstat(file.source)
-        if stat.S_ISREG(found.st_mode) and may_be_native(file.path, found.st_mode):
+        try:
+            found = os.lstat(file.source)
+            if not stat.S_ISREG(found.st_mode) or not may_be_native(file.path, found.st_mode):
+                continue
             with open(file.source, "rb") as opened:
                 elf = find_elf(opened.fileno())
-            if elf is not None:
-                natives[file.path] = elf
+        except OSError:
+            # Staging it will tell.
+            continue
+        if elf is not None:
+            natives[file.path] = elf
     return natives
 
 
