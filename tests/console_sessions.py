@@ -26,7 +26,11 @@ _MASKS = [
     (r"(?<= )(now|\d+[smhd])(?= )", "<age>"),
     (r"/\S*/\.gage/runs\b", "<runs>"),
     (r"/\S*/gage-\w{8}\b", "<folder>"),
-    (r'\{"system": .*\}', "<platform>"),
+    (r"(?m)^  (platform|cpu|memory|interpreter|packages)  .*", r"  \1 <what it is>"),
+    # Not every system has these.
+    (r"(?m)^  (gpu|driver|libc)  .*\n", ""),
+    (r"(?m)^ *-r--r--r-- sys/(gpu|driver|libc|packages)\n", ""),
+    (r">=3\.\d+,<4\b", "<version>"),
     (r"cpython-\d+", "cpython-<version>"),
     (r"  +", " "),
 ]

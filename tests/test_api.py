@@ -70,7 +70,7 @@ def test_output_goes_to_the_streams_of_the_caller_unless_it_is_not_wanted(projec
 
 
 def test_a_run_that_fails_raises_nothing(project):
-    here = project({"bad.py": "raise SystemExit(3)\n", "gage.toml": '[gone]\nexec = ["no-such"]\n'})
+    here = project({"bad.py": "raise SystemExit(3)\n", "gage.toml": '[gone]\nexec = "no-such;"\n'})
     ran = here.python(
         "import gage\n"
         "for operation in ('bad.py', 'gone'):\n"
@@ -79,7 +79,7 @@ def test_a_run_that_fails_raises_nothing(project):
     ).succeeds()
     assert ran.out.splitlines() == [
         "failed 3 the command exited with 3",
-        "failed 127 no-such: command not found",
+        "failed 127 the command exited with 127",
     ]
 
 

@@ -95,6 +95,7 @@ def start(
     project: str = ".",
     runs_home: str | None = None,
     echo: bool = True,
+    force: bool = False,
 ) -> RunRecord:
     """Start a staged run, wait for its end, and return what is known of it.
 
@@ -104,15 +105,17 @@ def start(
         project: the project whose runs home the run is looked for in.
         runs_home: the runs home to look in instead.
         echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
+        force: whether to start it too where it needs what this system does not have.
 
     Raises:
-        GageError: there is no such run, it is not staged, was started, or was changed.
+        GageError: there is no such run, it is not staged, was started, or was changed; or it needs
+            what this system does not have.
         KeyboardInterrupt: the run was interrupted; it is finalized first.
     """
     from gage._internal import api
 
     found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
-    return api.start(found, echo)
+    return api.start(found, echo, force)
 
 
 def runs(*, project: str = ".", runs_home: str | None = None) -> list[dict[str, Any]]:

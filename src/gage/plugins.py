@@ -111,7 +111,8 @@ class Provided(NamedTuple):
     where that can be. `files` pairs paths of other files with the paths they get; `made` holds
     files that are only made now. `record` is written to `runtime.json` (see
     `store.runtime_record`), nothing where it is empty; `said` tells people in a few words what was
-    put there.
+    put there. `packed` are trees whose files the run has within another file, with the directories
+    that they will become.
     """
 
     trees: Sequence[tuple[KeptTree, str]] = ()
@@ -119,6 +120,7 @@ class Provided(NamedTuple):
     made: Mapping[str, bytes] = NOTHING
     record: Mapping[str, Any] = NOTHING
     said: str = ""
+    packed: Sequence[tuple[KeptTree, str]] = ()
 
 
 class Runtime(Protocol):

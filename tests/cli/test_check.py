@@ -31,13 +31,13 @@ def test_checks_a_run(project):
         ("record", "ok"),
         ("files", "ok"),
         ("command", "ok"),
+        ("requires", "ok"),
     ]
     here.gage("run", "a").succeeds()
     assert "completed" in here.gage("check", "1").succeeds().out
     here.gage("stage", "b").succeeds()
-    assert (
-        "no-such-command: command not found" in here.gage("check", "1").fails(1, "check-failed").out
-    )
+    table = here.gage("check", "1").fails(1, "check-failed").out
+    assert "failed  no-such-command  not found  exec.run" in table
     changed = here.runs()[0] / "a.sh"
     changed.chmod(0o644)
     assert "changed: a.sh" in here.gage("check", "3").fails(1, "check-failed").out

@@ -70,7 +70,8 @@ def test_a_command_that_cannot_be_started_gives_what_a_shell_gives(project):
         "orphan": (127, "./orphan.sh: the interpreter it names is missing"),
     }
     for operation, (code, reason) in expected.items():
-        assert reason in here.gage("run", operation).exits(code).err
+        here.gage("stage", operation).succeeds()
+        assert reason in here.gage("start", "--force", "1").exits(code).err
         shown = here.gage("show", "--json").succeeds().json
         assert (shown["status"], shown["reason"]) == ("failed", reason)
 

@@ -180,7 +180,8 @@ def test_preview_tells_the_whole_plan(project):
             "awaited": [],
         }
     ]  # fmt: skip
-    assert told["requirements"] == ["python3"]
+    (python,) = told["requirements"]
+    assert (python["kind"], python["name"], python["by"]) == ("python", "python3", "exec.run")
     assert [missed["path"] for missed in told["left_out"]] == [".env", "data/b.csv"]
     text = here.gage("stage", "train", "lr=0.5", "--preview").succeeds().out
     assert "+lr = 0.5\n" in text and "left out     .env: it may hold secrets\n" in text

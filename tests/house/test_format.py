@@ -54,6 +54,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
     """Every content that the meta files of some runs have had, by the page's name for the file."""
     home = tmp_path_factory.mktemp("home")
     project = tmp_path_factory.mktemp("project")
+    (project / "a.py").write_text("lr = 0\n")
+    git = ("git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@x")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
     (project / "a.py").write_text("lr = 1\n")
     found: dict[str, set[bytes]] = {}
 
@@ -107,7 +111,7 @@ def test_content_is_as_the_page_says(seen: dict[str, set[bytes]], name: str) -> 
 
 
 def test_json_files_are_json(seen: dict[str, set[bytes]]) -> None:
-    names = ("opdef", "config", "summary", "depends", "runtime")
+    names = ("opdef", "config", "summary", "depends", "runtime", "requires")
     for name in (*(f"{name}.json" for name in names), "proc/cmd", "proc/env", "proc/lock"):
         for content in seen[name]:
             assert content == (json.dumps(json.loads(content), indent=2) + "\n").encode()

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gage._internal.errors import LeakFound
-from gage._internal.lifecycle.leaks.elf import ElfPath, find_elf_paths
+from gage._internal.lifecycle.elf import ElfPath, find_elf_paths
 from gage._internal.lifecycle.leaks.mentions import iter_mentions
 from gage._internal.lifecycle.leaks.places import Place, Places, find_places
 from gage._internal.lifecycle.stage import stage_run

@@ -173,6 +173,28 @@ def test_runs_here(make_project, name: str, bundle: str) -> None:
         assert record["packages"]["markupsafe"] == "3.0.2"
 
 
+@pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])
+def test_the_system_is_to_have_the_interpreter(make_project, bundle: str) -> None:
+    here = make_project({"name": "uv", "bundle": bundle})
+    run_dir = stage(here)
+    record = runtime_of(run_dir)
+    series = record["python"]["version"].rpartition(".")[0]
+    needed = {
+        "kind": "python",
+        "name": f"python{series}",
+        "needed": f">={series},<3.{int(series.partition('.')[2]) + 1}",
+        "by": record["path"],
+    }
+    required = json.loads((here.meta(run_dir) / "requires.json").read_text())
+    assert [each for each in required if each["kind"] in ("python", "command")] == [needed]
+    symbols = {each["name"] for each in required if each["kind"] == "symbols"}
+    # The compiled module of markupsafe is seen, be it in a packed environment.
+    assert ("GLIBC" in symbols) == (bundle in ("env", "archive"))
+    packages = here.meta(run_dir) / "sys" / "packages"
+    if bundle in ("env", "archive"):
+        assert json.loads(packages.read_text())["tabulate"] == "0.9.0"
+
+
 @pytest.mark.parametrize(("name", "bundle"), KINDS)
 def test_runs_elsewhere(make_project, tmp_path: Path, name: str, bundle: str) -> None:
     """With project, home, caches and environment gone; without network, but for a bare list."""

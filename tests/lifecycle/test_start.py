@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gage._internal import proc
-from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
+from gage._internal.errors import AlreadyStarted, IncompatibleSystem, NotStaged, RunChanged
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import layout, lock, manifest
 from gage._internal.store.logs import parse_file_event
@@ -236,7 +236,10 @@ class TestExit:
 
     def test_a_missing_command(self, make_staged) -> None:
         run = make_staged("no-such-command")
-        outcome = start_run(run)
+        with pytest.raises(IncompatibleSystem, match="no-such-command  not found"):
+            start_run(run)
+        assert run_status(run) == "staged"
+        outcome = start_run(run, force=True)
         assert (outcome.exit_code, outcome.error) == (127, "no-such-command: command not found")
         record = read_record(run)
         assert (record.status, record.exit) == ("failed", "127")
@@ -252,7 +255,9 @@ class TestExit:
         (project_dir / "script").write_text("#!/no/such/interpreter\n")
         (project_dir / "script").chmod(0o755)
         run = make_staged("./script")
-        assert start_run(run).exit_code == 127
+        with pytest.raises(IncompatibleSystem, match="interpreter  not found  script"):
+            start_run(run)
+        assert start_run(run, force=True).exit_code == 127
         assert read_record(run).reason == "./script: the interpreter it names is missing"
 
 

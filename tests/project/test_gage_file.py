@@ -59,8 +59,8 @@ def _takes_lines_in_braces() -> bool:
 
 
 VALID_KEYS = (
-    "description, default, version, exec, sourcecode, config, depends, runtime, env, secrets,"
-    " writable, summary and output-summary"
+    "description, default, version, exec, sourcecode, config, depends, runtime, requires, env,"
+    " secrets, writable, summary and output-summary"
 )
 
 
@@ -1250,4 +1250,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 13 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7
+    assert explained == 3 + 14 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7

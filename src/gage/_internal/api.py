@@ -68,9 +68,9 @@ def _with_chosen_runs(
     return with_runs(operation, chosen), rest
 
 
-def start(run: Run, echo: bool) -> RunRecord:
+def start(run: Run, echo: bool, force: bool = False) -> RunRecord:
     """Start a staged run and see it to its end; see `gage.start`."""
-    outcome = start_run(run, _TextEcho()) if echo else start_run(run)
+    outcome = start_run(run, _TextEcho(), force=force) if echo else start_run(run, force=force)
     if outcome.signal == "SIGINT":
         raise KeyboardInterrupt
     return read_record(run)

@@ -161,6 +161,18 @@ class NotStaged(GageError):
     reference = "run-not-staged"
 
 
+class IncompatibleSystem(GageError):
+    """A run needs what the system does not have; `unmet` has an object of JSON for each."""
+
+    reference = "incompatible-system"
+
+    def __init__(
+        self, message: str, hint: str | None = None, unmet: list[dict[str, str]] | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.unmet = unmet or []
+
+
 class SecretMissing(GageError):
     """A secret that a run needs has no value here."""
 

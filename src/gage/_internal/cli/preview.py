@@ -26,7 +26,7 @@ def as_text(plan: Plan) -> Iterator[str]:
     )
     yield _line("runtime", printable(plan.runtime))
     yield from _named("hooks", [f"{name}: {shlex.join(args)}" for name, args in plan.hooks.items()])
-    yield _line("requires", printable(" ".join(plan.requirements)))
+    yield _line("requires", printable(", ".join(each.text for each in plan.requirements)))
     yield from _named("left out", [_left_out(path, reason) for path, reason in _missed(plan)])
     yield from _named("notes", plan.notes)
     yield from _named(
@@ -62,7 +62,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             for each in plan.dependencies
         ],
         "hooks": {name: list(args) for name, args in plan.hooks.items()},
-        "requirements": list(plan.requirements),
+        "requirements": [each._asdict() for each in plan.requirements],
     }
 
 

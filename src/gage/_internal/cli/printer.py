@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from gage._internal.errors import GageError
+from gage._internal.errors import GageError, IncompatibleSystem
 
 _WIDE = 10_000
 _GAP = 2
@@ -54,7 +54,13 @@ def print_error(error: GageError, as_json: bool) -> None:
     if as_json:
         import json
 
-        fields = {"reference": error.reference, "message": error.message, "hint": error.hint}
+        fields: dict[str, Any] = {
+            "reference": error.reference,
+            "message": error.message,
+            "hint": error.hint,
+        }
+        if isinstance(error, IncompatibleSystem):
+            fields["unmet"] = error.unmet
         _print_to_stderr(json.dumps({"error": fields}))
         return
     first, newline, rest = error.message.partition("\n")

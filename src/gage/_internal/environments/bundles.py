@@ -109,7 +109,9 @@ def provide_environment(
         locked.key(ARCHIVE, *_digests(locked.projects)), lambda folder: _pack(trees, folder)
     )
     record = record._replace(path=f"{_FOLDER}/{_ARCHIVE}", sha256=archive.contents[0].sha256)
-    return Provided([(archive, _FOLDER)], record=record_values(record), said=f"{said}, packed")
+    packed = [(tree, ENVIRONMENT) for tree in trees]
+    values = record_values(record)
+    return Provided([(archive, _FOLDER)], record=values, said=f"{said}, packed", packed=packed)
 
 
 def make_environment(

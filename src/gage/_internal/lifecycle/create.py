@@ -19,6 +19,9 @@ from gage._internal.store import layout, lock
 from gage._internal.store.attributes import add_tags, check_tags
 from gage._internal.types import OpCmd, Run
 
+# What else the system is is captured when the run is staged.
+_WRITER = {"gage": gage.__version__}
+
 
 def create_run(
     home: str,
@@ -44,9 +47,7 @@ def create_run(
     run = make_run(home, marked=True)
     try:
         _hide_from_git(home)
-        init_run_meta(
-            run, operation.opref, operation.opdef, command, user_attrs, _system_attrs(), config
-        )
+        init_run_meta(run, operation.opref, operation.opdef, command, user_attrs, _WRITER, config)
         if tags:
             add_tags(run, tags)
     except BaseException:
@@ -94,18 +95,6 @@ def _discard(run: Run) -> None:
         lock.withdraw(run)
     except OSError:
         pass
-
-
-def _system_attrs() -> Mapping[str, Any]:
-    system = os.uname()
-    return {
-        "gage": gage.__version__,
-        "platform": {
-            "system": system.sysname,
-            "release": system.release,
-            "machine": system.machine,
-        },
-    }
 
 
 def _hide_from_git(home: str) -> None:

@@ -15,14 +15,17 @@ from gage._internal import fs
 from gage._internal.catalog.find import find_newest_staged
 from gage._internal.errors import DependencyError
 from gage._internal.lifecycle.finalize import summary_file
+from gage._internal.lifecycle.leaks.find import find_natives
 from gage._internal.lifecycle.stage_config import patched, patched_files, unified_diff
 from gage._internal.lifecycle.stage_dependencies import check_is_free, resolve_dependencies
+from gage._internal.lifecycle.system.derive import Staged, derive_requirements, find_calls
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.project.selection import Verdict, select_source
 from gage._internal.project.source_rules import parse_rules
 from gage._internal.store import manifest
 from gage._internal.store.command_lines import FINALIZE, exec_part
 from gage._internal.store.manifest import DEPENDENCY, FILE, SOURCE, Entry
+from gage._internal.store.requirements import Requirement
 from gage._internal.types import OpCmd, Run
 
 _HOOKS = ("stage-sourcecode", "stage-runtime", "stage-dependencies", FINALIZE)
@@ -64,7 +67,7 @@ class Plan(NamedTuple):
 
     `verdicts` tell of each path of the project, `patches` of each file that config changes (the
     content it would have, and the difference), `dependencies` what each one is and gives.
-    `requirements` are the programs that the command and the hooks start.
+    `requirements` are what the run needs of a system, as far as that is known without staging.
     """
 
     operation: str
@@ -77,12 +80,12 @@ class Plan(NamedTuple):
     runtime: str
     dependencies: Sequence[PlannedDependency]
     hooks: Mapping[str, Sequence[str]]
-    requirements: Sequence[str]
+    requirements: Sequence[Requirement]
 
     @property
     def files(self) -> list[PlannedFile]:
         """All files that would be staged."""
-        return [*self.source, *(file for found in self.dependencies for file in found.files)]
+        return [*self.source, *_all_files(self.dependencies)]
 
 
 def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, home: str) -> Plan:
@@ -130,8 +133,23 @@ def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, 
         runtime=data.get("runtime", "inherit"),
         dependencies=dependencies,
         hooks={name: hook for name, hook in hooks.items() if hook},
-        requirements=sorted({command.args[0], *(hook[0] for hook in hooks.values() if hook)}),
+        requirements=_requirements(
+            operation, command, [*files, *_all_files(dependencies)], project_dir
+        ),
     )
+
+
+def _all_files(dependencies: Sequence[PlannedDependency]) -> list[PlannedFile]:
+    return [file for found in dependencies for file in found.files]
+
+
+def _requirements(
+    operation: Operation, command: OpCmd, files: Sequence[PlannedFile], project_dir: str
+) -> list[Requirement]:
+    sources = {file.path: file.source for file in files}
+    staged = Staged(sources, sources.__getitem__, find_natives(sources), project_dir)
+    calls = find_calls(operation.opdef, command, staged)
+    return derive_requirements(operation.opdef, calls, staged)
 
 
 def difference(plan: Plan, home: str) -> Difference | None:

@@ -8,7 +8,7 @@ Everything comes from the run's own meta files and the project.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,24 +18,29 @@ from gage._internal.lifecycle.digests import Digests, digests_path
 from gage._internal.lifecycle.environment import find_environment, linked
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.leaks.credentials import find_credentials, told
-from gage._internal.lifecycle.leaks.find import find_leaks
+from gage._internal.lifecycle.leaks.find import find_leaks, find_natives
 from gage._internal.lifecycle.leaks.places import Places, find_places
 from gage._internal.lifecycle.masking import Mask
 from gage._internal.lifecycle.secret_values import find_secrets, secret_names
 from gage._internal.lifecycle.stage_config import stage_config
 from gage._internal.lifecycle.stage_dependencies import stage_dependencies
-from gage._internal.lifecycle.stage_runtime import stage_runtime
+from gage._internal.lifecycle.stage_runtime import StagedRuntime, stage_runtime
 from gage._internal.lifecycle.stage_sourcecode import stage_sourcecode
 from gage._internal.lifecycle.staged_files import StagedFiles
+from gage._internal.lifecycle.system.capture import capture_system
+from gage._internal.lifecycle.system.derive import Calls, Staged, derive_requirements, find_calls
+from gage._internal.lifecycle.system.uncommitted import Diff
 from gage._internal.project.source_rules import matcher
 from gage._internal.store import layout, lock, manifest, meta
 from gage._internal.store.command_lines import exec_part
 from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.logs import log_action, log_actions
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
+from gage._internal.store.requirements import write_requirements
 from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
+    from gage._internal.lifecycle.elf import Elf
     from gage.plugins import Progress
 
 _HOOKED = ("sourcecode", "runtime", "dependencies")
@@ -72,15 +77,20 @@ def stage_run(
     digests = _find_digests(run, opdef, project_dir, places.needles(), share)
     is_writable = matcher(as_patterns(opdef.data.get("writable")))
     files = StagedFiles(run, is_writable, places.needles(), digests)
-    with _recording_failure(run):
+    with _recording_failure(run), Diff(project_dir) as diff:
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
         stage_config(run, opdef, files)
-        stage_runtime(run, opdef, project_dir, files, notice, may_link=not _has_hook(opdef))
+        may_link = not _has_hook(opdef)
+        runtime = stage_runtime(run, opdef, project_dir, files, notice, may_link)
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
         stage_dependencies(run, opdef, project_dir, files, notice, progress)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
-        _find_leaks(run, opdef, project_dir, places, files, strict, notice)
+        natives = _find_leaks(run, opdef, project_dir, places, files, strict, notice)
+        calls = _derive_requirements(run, opdef, files, natives, runtime)
+        if project_dir is not None:
+            packages = runtime.packages
+            capture_system(run, calls.python, calls.interpreter, packages, diff, _mask(opdef))
         files.freeze()
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
@@ -185,13 +195,37 @@ def _find_leaks(
     files: StagedFiles,
     strict: bool,
     notice: Callable[[str], None],
-) -> None:
-    leaks, unsearched = find_leaks(run, opdef, project_dir, places, files)
-    if leaks or unsearched:
+) -> Mapping[str, Elf]:
+    """Tell of what would break elsewhere; return the native code that was come by."""
+    search = find_leaks(run, opdef, project_dir, places, files)
+    if search.leaks or search.unsearched:
         from gage._internal.lifecycle.leaks.report import report_leaks
 
-        report_leaks(run, leaks, unsearched, strict, notice)
+        report_leaks(run, search.leaks, search.unsearched, strict, notice)
     credentials = find_credentials(run, files)
     if credentials:
         log_actions(run, [f"Looks like a secret: {found}" for found in credentials])
         notice(told(credentials))
+    return search.natives
+
+
+def _derive_requirements(
+    run: Run,
+    opdef: OpDef,
+    files: StagedFiles,
+    natives: Mapping[str, Elf],
+    runtime: StagedRuntime,
+) -> Calls:
+    """Write what the run needs of a system; return which of its programs it calls."""
+    paths: Mapping[str, object] = files.by_path()
+    if runtime.packed:
+        natives = {**natives, **find_natives(runtime.packed)}
+        paths = {**paths, **runtime.packed}
+
+    def locate(path: str) -> str:
+        return runtime.packed.get(path) or f"{run.run_dir}/{path}"
+
+    staged = Staged(paths, locate, natives, run.run_dir, runtime.programs)
+    calls = find_calls(opdef, meta.read_cmd(run), staged)
+    write_requirements(run, derive_requirements(opdef, calls, staged, runtime.requirements))
+    return calls

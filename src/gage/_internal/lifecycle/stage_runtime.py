@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from gage._internal.environments.interpreters import interpreter_of
 from gage._internal.lifecycle.staged_files import StagedFiles
+from gage._internal.lifecycle.system.derive import NO_PROGRAMS, EnvironmentPrograms
 from gage._internal.store import layout, meta
 from gage._internal.store.logs import log_action
 from gage._internal.store.manifest import RUNTIME, SOURCE
-from gage._internal.types import OpDef, Run
+from gage._internal.store.requirements import PYTHON, Requirement
+from gage._internal.store.runtime_record import (
+    ENV,
+    IMAGE,
+    LOCK,
+    WHEELS,
+    RuntimeRecord,
+    find_runtime_record,
+)
+from gage._internal.types import NOTHING, OpDef, Run
 
 INHERIT = "inherit"
+
+
+class StagedRuntime(NamedTuple):
+    """What a runtime has staged, as far as others need to know.
+
+    `programs` are those that it gives to commands, `requirements` what it needs of a system,
+    `packages` what is installed. `packed` are files that the run has within another one: where each
+    is now, by the path that it will have.
+    """
+
+    programs: EnvironmentPrograms = NO_PROGRAMS
+    requirements: Sequence[Requirement] = ()
+    packages: Mapping[str, str] = NOTHING
+    packed: Mapping[str, str] = NOTHING
 
 
 def runtime_settings(opdef: OpDef) -> Mapping[str, Any]:
@@ -29,7 +54,7 @@ def stage_runtime(
     files: StagedFiles,
     notice: Callable[[str], None],
     may_link: bool,
-) -> None:
+) -> StagedRuntime:
     """Put what the operation's runtime consists of into the run directory.
 
     What the runtime keeps in the cache is linked to from there, where it may be.
@@ -40,7 +65,7 @@ def stage_runtime(
     """
     settings = runtime_settings(opdef)
     if settings["name"] == INHERIT:
-        return
+        return StagedRuntime()
     from gage.plugins import RuntimeContext, find_runtime
 
     def tell(sentence: str) -> None:
@@ -59,6 +84,35 @@ def stage_runtime(
         meta.write_json(run, layout.RUNTIME, dict(provided.record))
     if provided.said:
         log_action(run, f"Staged {provided.said}")
+    packed = {
+        f"{target}/{each.path}": f"{tree.root}/{each.path}"
+        for tree, target in provided.packed
+        for each in tree.contents
+    }
+    record = find_runtime_record(run)
+    if record is None:
+        return StagedRuntime(packed=packed)
+    return StagedRuntime(*_needs(record, packed), record.packages, packed)
+
+
+def _needs(
+    record: RuntimeRecord, packed: Collection[str]
+) -> tuple[EnvironmentPrograms, Sequence[Requirement]]:
+    """Return the programs that an environment gives to commands, and what it needs of a system."""
+    if record.bundle == IMAGE:
+        return EnvironmentPrograms(is_closed=True), ()
+    names = {os.path.basename(path) for path in packed if path.startswith(".venv/bin/")}
+    folders = (f"{record.path}/bin",) if record.bundle == ENV else ()
+    is_open = record.bundle in (LOCK, WHEELS)
+    if record.python.get("is_staged"):
+        return EnvironmentPrograms(folders, names, is_open=is_open), ()
+    wanted = interpreter_of(record.python)
+    major, minor = wanted.series.split(".")
+    names |= {"python", f"python{major}", f"python{wanted.series}"}
+    needed = f">={wanted.series},<{major}.{int(minor) + 1}"
+    python = f"python{wanted.series}"
+    required = [Requirement(PYTHON, python, needed, record.path)]
+    return EnvironmentPrograms(folders, names, python, is_open), required
 
 
 def _digester(files: StagedFiles) -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""Start a staged run: verify it, claim it, execute its command, finalize it.
+"""Start a staged run: compare the system, verify it, claim it, execute its command, finalize it.
 
 Needs nothing but the run and meta directories and the standard library.
 """
@@ -6,7 +6,7 @@ Needs nothing but the run and meta directories and the standard library.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gage._internal import clock, fs
@@ -19,6 +19,7 @@ from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.lifecycle.secret_values import read_secrets, secret_names
+from gage._internal.lifecycle.system.compare import Comparison, check_system
 from gage._internal.store import layout, lock, manifest, meta, status
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.logs import counted, log_action
@@ -41,22 +42,26 @@ class Outcome(NamedTuple):
     error: str | None = None
 
 
-def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
+def start_run(
+    run: Run, echo: Output = lambda stream, data: None, *, force: bool = False
+) -> Outcome:
     """Start a staged run and see it to its end.
 
     `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
+    `force` starts it on a system that is not compatible too.
 
     Raises:
         NotStaged: the run is not staged.
         AlreadyStarted: the run was started before, or somebody is starting it now.
         RunChanged: its files are not those that were staged; it stays staged.
         RuntimeFailed: its environment cannot be made ready here; it stays staged.
+        IncompatibleSystem: it needs what this system does not have; it stays staged.
         SecretMissing: a secret that it needs has no value here; it stays staged.
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
     is_fresh = lock.is_kept(run)
     try:
-        command, stamps, secrets = _prepare(run)
+        command, unmet, stamps, secrets = _prepare(run, force)
         environment = find_environment(run)
     except BaseException:
         if is_fresh:
@@ -66,6 +71,10 @@ def start_run(run: Run, echo: Output = lambda stream, data: None) -> Outcome:
         _claim(run)
         try:
             log_action(run, f"Verified {counted(len(stamps), 'file')}")
+            for each in unmet:
+                needed = each.requirement
+                told = f"needs {needed.text} (by {needed.by}), here is: {each.found}"
+                log_action(run, f"Told to start all the same: {told}")
             fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
             log_action(run, "Starting " + " ".join(command.args))
             meta.write_time(run, layout.STARTED, clock.now())
@@ -105,19 +114,22 @@ def _execute(
         return Ended(str(failure.exit_code)), str(failure)
 
 
-def _prepare(run: Run) -> tuple[OpCmd, Mapping[str, Stamp], Mapping[str, str]]:
-    """Return what starts a run, its files as they are, and its secrets.
+def _prepare(
+    run: Run, force: bool
+) -> tuple[OpCmd, Sequence[Comparison], Mapping[str, Stamp], Mapping[str, str]]:
+    """Return what starts a run, what of its needs is not met, its files, and its secrets.
 
-    All is then as it was staged.
+    All is then as it was staged, and the system has what is needed, unless by `force`.
     """
     _check_staged(run)
     meta.check_schema(run)
     # Needed when the run has ended: what cannot be read is to be known before it starts.
     names = secret_names(meta.read_opdef(run).data)
     command = meta.read_cmd(run)
+    unmet = check_system(run, force)
     secrets = read_secrets(names) if names else NOTHING
     try:
-        return command, manifest.verify(run), secrets
+        return command, unmet, manifest.verify(run), secrets
     except RunChanged:
         # Another may have started it meanwhile, and what it generates is no change.
         _check_staged(run)

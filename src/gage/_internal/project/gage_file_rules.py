@@ -179,6 +179,12 @@ def _sha256(text: str) -> str | None:
     return None
 
 
+def _requirement(text: str) -> str | None:
+    from gage._internal.project.requires import requirement_problem
+
+    return requirement_problem(text) or encodable(text)
+
+
 def _address(text: str) -> str | None:
     from gage._internal.downloads.addresses import address_problem
 
@@ -359,6 +365,7 @@ OPERATION = Table(
         "config": Value(text=_inside, table=_CONFIG, items=Value(text=_inside, table=_CONFIG)),
         "depends": Value(table=_DEPENDENCY, items=Value(table=_DEPENDENCY)),
         "runtime": Value(text=filled, table=_RUNTIME),
+        "requires": Value(text=_requirement, items=Value(text=_requirement)),
         "env": Value(table=_ENV),
         "secrets": Value(text=_variable, items=Value(text=_variable)),
         "writable": _PATTERNS,

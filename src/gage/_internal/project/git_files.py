@@ -78,6 +78,13 @@ def find_ignoring(directory: str, paths: Iterable[str]) -> dict[str, IgnoredBy]:
     }
 
 
+def own_environment() -> dict[str, str]:
+    """Return the environment for git, which then speaks English and finds the repository itself."""
+    env = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    env["LC_ALL"] = "C"
+    return env
+
+
 def _in_work_tree(directory: str) -> bool:
     folder = os.path.abspath(directory)
     while not os.path.lexists(os.path.join(folder, ".git")):
@@ -96,11 +103,14 @@ def _is_ignored(directory: str) -> bool:
 def _git(directory: str, args: Sequence[str], text: bytes = b"", ok: Sequence[int] = (0,)) -> bytes:
     import subprocess
 
-    env = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
-    env["LC_ALL"] = "C"
     try:
         done = subprocess.run(
-            [*_GIT, *args], cwd=directory, input=text, env=env, capture_output=True, check=False
+            [*_GIT, *args],
+            cwd=directory,
+            input=text,
+            env=own_environment(),
+            capture_output=True,
+            check=False,
         )
     except FileNotFoundError:
         raise GitMissing(directory) from None

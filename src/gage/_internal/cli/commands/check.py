@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import gage
 from gage._internal.catalog.find import list_runs
@@ -19,9 +19,14 @@ from gage._internal.store import layout, manifest, meta, status
 from gage._internal.store.record import find_record, read_record
 from gage._internal.types import Run
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.system.compare import Comparison
+
 DESCRIPTION = (
-    "Check that a run is intact and, where it is staged, that its command is here. Without a"
-    " run, check this installation, the project and its runs home."
+    "Check that a run is intact and, where it is staged, that it can start here: what it needs is"
+    " compared with what there is. Without a run, check this installation, the project and its runs"
+    " home."
 )
 
 _LEFTOVER = "leftover"
@@ -44,15 +49,46 @@ def run(args: argparse.Namespace, context: Context) -> int:
     results, hint = ([], None) if args.run else _leftovers(context, args.repair)
     checks = _run_checks(context.find_run(args.run)) if args.run else _checks(context)
     results = [*(_result(name, check) for name, check in checks), *results]
+    compared = _compare(context.find_run(args.run)) if args.run else []
+    required = [_required(each) for each in compared]
     if context.json:
-        printer.print_json(results)
+        printer.print_json([*results, *required])
     else:
         for result in results:
             printer.print_data(f"{result['result']:<7}{result['check']:<12}{result['text']}")
+        _print_table(compared)
+    results += required
     failed = [result for result in results if result["result"] == "failed"]
     if failed:
         raise CheckFailed(f"{len(failed)} of {len(results)} checks failed", hint)
     return 0
+
+
+def _compare(run: Run) -> Sequence[Comparison]:
+    """Compare what a staged run needs with this system."""
+    if find_record(run).status != status.STAGED:
+        return []
+    from gage._internal.lifecycle.system.compare import compare_here
+
+    return compare_here(run)
+
+
+def _required(comparison: Comparison) -> dict[str, str]:
+    needed = comparison.requirement
+    return {
+        "check": "requires",
+        "result": "ok" if comparison.is_met else "failed",
+        "text": f"{needed.text}: {comparison.found}",
+        **comparison.as_json(),
+    }
+
+
+def _print_table(compared: Sequence[Comparison]) -> None:
+    if compared:
+        from gage._internal.lifecycle.system.table import table_lines
+
+        for line in ("", *table_lines(compared, with_result=True)):
+            printer.print_data(line)
 
 
 def _leftovers(context: Context, repair: bool) -> tuple[list[dict[str, str]], str | None]:
@@ -101,7 +137,7 @@ def _run_checks(run: Run) -> Iterator[Check]:
     yield "record", lambda: f"{read_record(run).status} run {run.id}"
     if meta.has_meta(run, layout.MANIFEST):
         yield "files", lambda: _files(run)
-    if find_record(run).status == status.STAGED:
+    if find_record(run).status == status.STAGED and os.sep in meta.read_cmd(run).args[0]:
         yield "command", lambda: _command(run)
 
 

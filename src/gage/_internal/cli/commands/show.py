@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gage._internal.catalog.rows import record_as_json
-from gage._internal.cli import printer
+from gage._internal.cli import captured, printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import date_text, duration_text
 from gage._internal.cli.values import value_text
@@ -19,6 +19,7 @@ from gage._internal.store.attributes import list_comments, read_attributes
 from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
 from gage._internal.store.record import RunRecord, find_record
+from gage._internal.store.requirements import Requirement, read_requirements
 from gage._internal.types import Run
 
 DESCRIPTION = "Show all that is known of a run: how it was defined, staged and run, and its files."
@@ -66,6 +67,7 @@ def _more(run: Run) -> dict[str, Any]:
             "files": _count_files(run),
             "changed": manifest.find_changed(run),
             "depends": meta.read_depends(run),
+            "requires": [each._asdict() for each in read_requirements(run)],
         }
     except RunDamaged as error:
         return {"damage": error.message}
@@ -115,7 +117,10 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from _table("files", {t: f"{n['count']} ({n['bytes']} bytes)" for t, n in files.items()})
     depends = more.get("depends", [])
     yield from _table("depends", {str(each.get("name")): _origin(each) for each in depends})
-    yield from _table("system", more.get("system", {}))
+    if more.get("requires"):
+        texts = (Requirement(**each).text for each in more["requires"])
+        yield _line("requires", printable(", ".join(texts)))
+    yield from _table("system", captured.in_brief(more.get("system", {})))
     user = {name: value for name, value in more.get("user", {}).items() if name != layout.LABEL}
     yield from _table("user", user)
     for comment in more.get("comments", []):

@@ -9,8 +9,9 @@ from gage._internal.cli.starting import add_quiet_argument, print_record, print_
 from gage._internal.store.record import RunRecord
 
 DESCRIPTION = (
-    "Start staged runs, one after the other. Each is verified first: a file that was changed,"
-    " added or removed stops it. The exit status is the first one that is not 0."
+    "Start staged runs, one after the other. What each needs of the system is compared first, and"
+    " its files are verified: what is missing, or a file that was changed, added or removed, stops"
+    " it. The exit status is the first one that is not 0."
 )
 
 
@@ -21,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="RUN",
         help="id, beginning of an id, name, number in the list, or path of a run directory",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="start a run here that needs what this system does not have",
     )
     add_quiet_argument(parser)
 

@@ -9,8 +9,9 @@ what there is to find imports what understands it.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gage._internal.fs import printable
 from gage._internal.lifecycle.copying import SEARCHED_SIZE
@@ -24,6 +25,7 @@ from gage._internal.types import OpDef, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gage._internal.lifecycle.elf import Elf
     from gage._internal.lifecycle.leaks.leak import Leak
 
 _EXECUTE_BITS = 0o111
@@ -38,10 +40,22 @@ _NOT_PLAIN = "/~$= \t\n<>"
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+class Search(NamedTuple):
+    """What a search has found.
+
+    `leaks` is what would break elsewhere, by path and line; `unsearched` what was not searched, in
+    sentences; `natives` are the programs and libraries that it came by.
+    """
+
+    leaks: Sequence[Leak]
+    unsearched: Sequence[str]
+    natives: Mapping[str, Elf]
+
+
 def find_leaks(
     run: Run, opdef: OpDef, project_dir: str | None, places: Places, files: StagedFiles
-) -> tuple[list[Leak], list[str]]:
-    """Return what would break elsewhere, by path and line; and what was not searched, in sentences.
+) -> Search:
+    """Return what would break elsewhere, and what native code there is.
 
     A file that cannot be understood is no error.
     """
@@ -53,7 +67,7 @@ def find_leaks(
     named = {(leak.path, leak.line) for leak in scan.leaks if leak.holder}
     leaks = [leak for leak in scan.leaks if leak.holder or (leak.path, leak.line) not in named]
     leaks.sort(key=lambda leak: (os.fsencode(leak.path), leak.line or 0, leak.holder))
-    return leaks, list(scan.unsearched())
+    return Search(leaks, list(scan.unsearched()), scan.natives)
 
 
 class _Scan:
@@ -63,6 +77,7 @@ class _Scan:
         self, run: Run, project_dir: str | None, places: Places, files: StagedFiles
     ) -> None:
         self.leaks: list[Leak] = []
+        self.natives: dict[str, Elf] = {}
         self._run = run
         self._project_dir = project_dir
         self._places = places
@@ -139,17 +154,12 @@ class _Scan:
             if entry.size > SEARCHED_SIZE:
                 self._large.append(path)
             is_suspect = path in suspects
-            if (
-                is_suspect
-                or entry.mode & _EXECUTE_BITS
-                or path.endswith(_INSTALLER_ENDS)
-                or ".so" in path
-            ):
+            if is_suspect or may_be_native(path, entry.mode) or path.endswith(_INSTALLER_ENDS):
                 with _Guard(self._failed, path):
                     self.leaks += self._leaks_of(path, entry, is_suspect)
 
     def _leaks_of(self, path: str, entry: Entry, is_suspect: bool) -> list[Leak]:
-        from gage._internal.lifecycle.leaks.elf import MAGIC
+        from gage._internal.lifecycle.elf import MAGIC, find_elf
         from gage._internal.lifecycle.leaks.installed import (
             elf_leaks,
             leaks_of_installer,
@@ -161,7 +171,11 @@ class _Scan:
         try:
             data = os.read(fd, SEARCHED_SIZE if is_suspect or is_of_its_own else _HEAD_SIZE)
             if data.startswith(MAGIC):
-                return list(elf_leaks(path, fd, self._places))
+                elf = find_elf(fd)
+                if elf is None:
+                    return []
+                self.natives[path] = elf
+                return list(elf_leaks(path, elf.paths, self._places))
         finally:
             os.close(fd)
         if is_of_its_own:
@@ -191,6 +205,33 @@ class _Scan:
         if len(found) > _MOST_OF_A_FILE:
             leaks[-1] = leaks[-1]._replace(more=len(found) - _MOST_OF_A_FILE)
         return leaks
+
+
+def may_be_native(path: str, mode: int) -> bool:
+    """Tell whether a file, by its name and mode, may be a native program or library."""
+    return bool(mode & _EXECUTE_BITS) or ".so" in path
+
+
+def find_natives(sources: Mapping[str, str]) -> dict[str, Elf]:
+    """Return what files that are native code say of themselves, by path.
+
+    `sources` tells where each is. What cannot be read is none: whoever stages it will tell.
+    """
+    from gage._internal.lifecycle.elf import find_elf
+
+    natives = {}
+    for path, source in sources.items():
+        try:
+            found = os.lstat(source)
+            if not stat.S_ISREG(found.st_mode) or not may_be_native(path, found.st_mode):
+                continue
+            with open(source, "rb") as opened:
+                elf = find_elf(opened.fileno())
+        except OSError:
+            continue
+        if elf is not None:
+            natives[path] = elf
+    return natives
 
 
 def _texts(value: Any) -> Iterator[str]:

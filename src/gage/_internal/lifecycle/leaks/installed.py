@@ -8,8 +8,9 @@ system.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from gage._internal.lifecycle.elf import ElfPath
 from gage._internal.lifecycle.leaks.leak import OUTSIDE, Leak
 from gage._internal.lifecycle.leaks.mentions import Mention, iter_mentions
 from gage._internal.lifecycle.leaks.places import Place, Places, is_of_system
@@ -54,11 +55,9 @@ def shebang_leaks(
         yield Leak(path, number, mention.place.kind, mention.target, remedy, "its interpreter")
 
 
-def elf_leaks(path: str, fd: int, places: Places) -> Iterator[Leak]:
+def elf_leaks(path: str, paths: Iterable[ElfPath], places: Places) -> Iterator[Leak]:
     """Yield what the loader of a native program or library would look for and not find."""
-    from gage._internal.lifecycle.leaks.elf import find_elf_paths
-
-    for entry, target in find_elf_paths(fd):
+    for entry, target in paths:
         place = places.find(os.path.normpath(target)) if target.startswith("/") else None
         if place:
             yield Leak(path, None, place.kind, target, _NO_RPATH, f"its {entry}")
