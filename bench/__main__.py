@@ -19,6 +19,7 @@ from bench.peers import peer_rows
 from bench.place import Place
 from bench.rows import Row
 from bench.staging import staging_rows
+from bench.staging_peers import staging_peer_rows
 from bench.startup import startup_rows
 from bench.table import format_line, format_titles
 
@@ -68,7 +69,7 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows += big_staging_rows(place, cache)
     rows += environment_rows(place)
     if args.peers:
-        rows += peer_rows(place, cache)
+        rows += [*peer_rows(place, cache), *staging_peer_rows(place, cache)]
     return [row for row in rows if not args.rows or any(part in row.name for part in args.rows)]
 
 

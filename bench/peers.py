@@ -6,7 +6,7 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.measure import CannotRun
@@ -71,13 +71,29 @@ def peer_rows(place: Place, cache: str) -> list[Row]:
 
 
 def _prepare(place: Place, peer: Peer, cache: str, project: str) -> None:
-    environment = os.path.join(cache, peer.name)
+    install(place, peer.requirement, peer.run[0], cache, peer.setup, project)
+
+
+def install(
+    place: Place,
+    requirement: str,
+    program: str,
+    cache: str,
+    setup: Sequence[Sequence[str]],
+    project: str,
+) -> None:
+    """Install a tool in an environment below `cache`, unless it is; run its `setup` in a project.
+
+    Raises:
+        CannotRun: something of that failed.
+    """
+    environment = os.path.join(cache, requirement.replace("==", "-"))
     tools = os.path.join(environment, "bin")
-    if not os.path.exists(os.path.join(tools, peer.run[0])):
+    if not os.path.exists(os.path.join(tools, program)):
         _run([sys.executable, "-m", "venv", environment], place, place.folder)
-        pip = [os.path.join(tools, "python"), "-m", "pip", "install", "-q", peer.requirement]
+        pip = [os.path.join(tools, "python"), "-m", "pip", "install", "-q", requirement]
         _run(pip, place, place.folder)
-    for command in peer.setup:
+    for command in setup:
         _run([os.path.join(tools, command[0]), *command[1:]], place, project)
 
 
