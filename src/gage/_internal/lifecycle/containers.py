@@ -8,7 +8,6 @@ signals on to what it runs.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,6 +30,8 @@ def find_container(image: str) -> Container:
     Raises:
         RuntimeFailed: there is none of the engines.
     """
+    import shutil
+
     for engine in ENGINES:
         path = shutil.which(engine)
         if path:

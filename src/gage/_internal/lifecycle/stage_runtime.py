@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gage._internal.environments.interpreters import interpreter_of
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.lifecycle.system.derive import NO_PROGRAMS, EnvironmentPrograms
 from gage._internal.store import layout, meta
@@ -106,6 +105,8 @@ def _needs(
     is_open = record.bundle in (LOCK, WHEELS)
     if record.python.get("is_staged"):
         return EnvironmentPrograms(folders, names, is_open=is_open), ()
+    from gage._internal.environments.interpreters import interpreter_of
+
     wanted = interpreter_of(record.python)
     major, minor = wanted.series.split(".")
     names |= {"python", f"python{major}", f"python{wanted.series}"}
