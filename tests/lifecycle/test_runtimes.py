@@ -171,6 +171,16 @@ def test_runs_here(make_project, name: str, bundle: str) -> None:
     assert (record["name"], record["bundle"]) == (name, bundle)
     if bundle in ("env", "archive"):
         assert record["packages"]["markupsafe"] == "3.0.2"
+    shown = f"runtime      {name}: {bundle}, Python {record['python']['version']}\n"
+    assert shown in here.gage("show").succeeds().out
+    assert here.gage("show", "--json").json["runtime"] == record
+
+
+def test_a_preview_makes_nothing(make_project) -> None:
+    here = make_project({"name": "uv", "bundle": "wheels"}, own_cache=True, exec="no-such-tool")
+    plan = here.gage("stage", "train", "--preview", "--json").succeeds().json
+    assert (plan["runtime"], plan["requirements"]) == ("uv", [])
+    assert not os.path.exists(here.env["GAGE_CACHE"])
 
 
 @pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])

@@ -1,6 +1,6 @@
 """What a staging would do, found out without writing anything.
 
-Hooks and runtimes are not run, so what they would make is not in a plan.
+Hooks and runtimes are not run, so what they would make is not in a plan, nor what that would need.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.leaks.find import find_natives
 from gage._internal.lifecycle.stage_config import patched, patched_files, unified_diff
 from gage._internal.lifecycle.stage_dependencies import check_is_free, resolve_dependencies
+from gage._internal.lifecycle.stage_runtime import planned_programs, runtime_settings
 from gage._internal.lifecycle.system.derive import Staged, derive_requirements, find_calls
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.project.selection import Verdict, select_source
@@ -130,7 +131,7 @@ def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, 
         notes=notes,
         source=files,
         patches=_patches(operation, config, project_dir),
-        runtime=data.get("runtime", "inherit"),
+        runtime=runtime_settings(operation.opdef)["name"],
         dependencies=dependencies,
         hooks={name: hook for name, hook in hooks.items() if hook},
         requirements=_requirements(
@@ -147,7 +148,9 @@ def _requirements(
     operation: Operation, command: OpCmd, files: Sequence[PlannedFile], project_dir: str
 ) -> list[Requirement]:
     sources = {file.path: file.source for file in files}
-    staged = Staged(sources, sources.__getitem__, find_natives(sources), project_dir)
+    natives = find_natives(sources)
+    programs = planned_programs(runtime_settings(operation.opdef)["name"])
+    staged = Staged(sources, sources.__getitem__, natives, project_dir, programs)
     calls = find_calls(operation.opdef, command, staged)
     return derive_requirements(operation.opdef, calls, staged)
 

@@ -94,6 +94,13 @@ def stage_runtime(
     return StagedRuntime(*_needs(record, packed), record.packages, packed)
 
 
+def planned_programs(name: str) -> EnvironmentPrograms:
+    """Return what a runtime will give to commands, as far as that is known before it is staged."""
+    if name == INHERIT:
+        return NO_PROGRAMS
+    return EnvironmentPrograms(names=("python", "python3"), is_open=True)
+
+
 def _needs(
     record: RuntimeRecord, packed: Collection[str]
 ) -> tuple[EnvironmentPrograms, Sequence[Requirement]]:

@@ -20,6 +20,7 @@ from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.store.requirements import Requirement, read_requirements
+from gage._internal.store.runtime_record import find_runtime_record, record_values
 from gage._internal.types import Run
 
 DESCRIPTION = "Show all that is known of a run: how it was defined, staged and run, and its files."
@@ -60,12 +61,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _more(run: Run) -> dict[str, Any]:
     """Return what `show` tells besides the record; only the damage where there is some."""
     try:
+        runtime = find_runtime_record(run)
         return {
             "comments": [comment._asdict() for comment in list_comments(run)],
             "user": dict(read_attributes(run, layout.USER)),
             "system": dict(read_attributes(run, layout.SYS)),
             "files": _count_files(run),
             "changed": manifest.find_changed(run),
+            "runtime": record_values(runtime) if runtime else None,
             "depends": meta.read_depends(run),
             "requires": [each._asdict() for each in read_requirements(run)],
         }
@@ -115,6 +118,8 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from (_line("changed", printable(path)) for path in more.get("changed", []))
     files = more.get("files", {})
     yield from _table("files", {t: f"{n['count']} ({n['bytes']} bytes)" for t, n in files.items()})
+    if more.get("runtime"):
+        yield _line("runtime", _runtime_text(more["runtime"]))
     depends = more.get("depends", [])
     yield from _table("depends", {str(each.get("name")): _origin(each) for each in depends})
     if more.get("requires"):
@@ -125,6 +130,13 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from _table("user", user)
     for comment in more.get("comments", []):
         yield _line("comment", f"{date_text(comment['time'])} {printable(comment['text'])}")
+
+
+def _runtime_text(runtime: Mapping[str, Any]) -> str:
+    python = runtime.get("python") or {}
+    version = f", Python {python.get('version')}" if python else ""
+    what = runtime.get("path") if not python else runtime.get("bundle")
+    return printable(f"{runtime.get('name')}: {what}{version}")
 
 
 def _origin(dependency: Mapping[str, Any]) -> str:
