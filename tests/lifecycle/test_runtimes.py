@@ -412,6 +412,35 @@ class TestProject:
         failed = here.gage("stage", "train").fails(1, "runtime-failed")
         assert "uv.lock" in failed.err
 
+    def test_a_change_of_uv_lock_counts(self, make_project) -> None:
+        use = "import sys, importlib.metadata as m; print(m.version('tabulate'))\n"
+        project = PROJECT.replace("tabulate==0.9.0", "tabulate")
+        here = make_project(
+            "uv", {**self.FILES, "train.py": use, "pyproject.toml": project}, own_cache=True
+        )
+        for version in ("0.8.10", "0.9.0", "0.8.10"):
+            uv(here, "lock", "--upgrade-package", f"tabulate=={version}")
+            assert here.gage("run", "train", "-q").succeeds().out == f"{version}\n"
+        here.write("pyproject.toml", project.replace('"tabulate"', '"six"'))
+        here.gage("stage", "train").fails(1, "runtime-failed")
+
+    def test_a_package_beside_the_project(self, make_project) -> None:
+        beside = PROJECT.replace('"words"', '"beside"').replace("src/words", "beside")
+        use = "import beside, words; print(beside.LAST, words.LAST)\n"
+        here = make_project(
+            "uv",
+            {
+                **self.FILES,
+                "train.py": use,
+                "../beside/pyproject.toml": beside.replace("words", "beside"),
+                "../beside/beside/__init__.py": "LAST = 9\n",
+                "pyproject.toml": PROJECT.replace('"tabulate==0.9.0"', '"beside"')
+                + '[tool.uv.sources]\nbeside = { path = "../beside", editable = true }\n',
+            },
+        )
+        uv(here, "lock")
+        assert here.gage("run", "train", "-q").succeeds().out == "9 1\n"
+
     def test_pylock(self, make_project) -> None:
         here = make_project("uv", self.FILES)
         uv(here, "lock")
@@ -495,6 +524,22 @@ def test_without_an_interpreter_it_does_not_start(make_project, bundle: str) -> 
     failed = here.gage("start", "1").fails(125, "runtime-failed")
     assert "needs CPython 3.2.1" in failed.err
     assert here.gage("list", "--json").json[0]["status"] == "staged"
+
+
+def test_another_choice_of_python_counts(make_project) -> None:
+    here = make_project({"name": "uv", "bundle": "lock"})
+    stage(here)
+    here.write(".python-version", "3.2\n")
+    assert "3.2" in here.gage("stage", "train").fails(1, "runtime-failed").err
+
+
+def test_a_list_that_is_locked_is_taken_as_it_is(make_project) -> None:
+    here = make_project({"name": "uv", "bundle": "lock"})
+    run_dir = stage(here)
+    locked = (run_dir / ".runtime" / "requirements.txt").read_text()
+    here.write("requirements.txt", f"# locked\n{locked}")
+    here.env["UV_OFFLINE"] = "1"
+    assert (stage(here) / ".runtime" / "requirements.txt").read_text() == f"# locked\n{locked}"
 
 
 def test_hooks_have_the_environment(make_project) -> None:

@@ -41,9 +41,31 @@ def local_folders(path: str) -> list[str]:
     return folders
 
 
+def needs_what_is_outside(path: str) -> bool:
+    """Tell whether a lock file or a `pyproject.toml` names packages outside of its directory."""
+    name = os.path.basename(path)
+    if name == "uv.lock":
+        folders = local_folders(path)
+    elif name == "pyproject.toml":
+        sources = _read_toml(path).get("tool", {}).get("uv", {}).get("sources", {}).values()
+        folders = [str(each["path"]) for each in sources if "path" in each]
+    else:
+        return False
+    return any(os.path.normpath(folder).startswith((os.pardir, "/")) for folder in folders)
+
+
 def has_dynamic_metadata(path: str) -> bool:
     """Tell whether a `pyproject.toml` leaves metadata of its project to whoever builds it."""
     return os.path.exists(path) and bool(_read_toml(path).get("project", {}).get("dynamic"))
+
+
+def is_locked(data: bytes) -> bool:
+    """Tell whether a list of requirements has a version and a digest for each, and nothing else."""
+    lines = data.decode(errors="replace").replace("\\\n", " ").splitlines()
+    wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return bool(wanted) and all(
+        not line.startswith("-") and "==" in line and "--hash=" in line for line in wanted
+    )
 
 
 def read_pylock(

@@ -2,11 +2,15 @@
 
 `uv.lock` is taken as it is, and must agree with `pyproject.toml`; so is `pylock.toml`. What
 `requirements*.txt` and `pyproject.toml` leave open is decided when the run is staged, by uv.
+
+To ask uv takes as long as all the rest once the environment is there, so what it answers is kept
+with all that this follows from.
 """
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,20 +21,26 @@ from gage._internal.environments.interpreters import Interpreter, find_descripti
 from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import (
     has_dynamic_metadata,
+    is_locked,
     local_folders,
+    needs_what_is_outside,
     pinned_requirements,
     read_pylock,
     split_local,
 )
 from gage._internal.environments.seeding import fetch_wheels
 from gage._internal.errors import RuntimeFailed
-from gage._internal.fs import printable
+from gage._internal.fs import printable, read_bytes
+from gage._internal.lifecycle.system.remembered import identity, remembered
 from gage._internal.store.runtime_record import ENV
 from gage.plugins import Provided, RuntimeContext
 
 _UV_LOCK = "uv.lock"
 _PYLOCK = "pylock.toml"
 _PROJECT = "pyproject.toml"
+_CHOOSING = ("UV_", "PYENV_", "XDG_")
+_CHOICE_FILES = (".python-version", ".python-versions", "uv.toml", _PROJECT)
+_WHERE = ("UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "HOME")
 _EXPORT = ("--quiet", "--no-header", "--no-annotate")
 
 
@@ -47,10 +57,13 @@ class Uv:
         if uv is None:
             raise RuntimeFailed("uv is not installed", "pip install 'gage[uv]', or install uv")
         folder, name = _find_source(settings, context)
+        if context.project_dir and needs_what_is_outside(os.path.join(folder, name)):
+            # What lies beside the project does not lie beside the run.
+            folder = context.project_dir
         interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
         requirements, local = _locked(uv, folder, name, interpreter, settings)
         projects = [
-            build_wheel(os.path.join(folder, path), _digest(context, folder, path), interpreter, uv)
+            _build(os.path.join(os.path.dirname(name), path), folder, context, interpreter, uv)
             for path in local
         ]
         locked = Locked(interpreter, requirements, projects, uv, _can_be_moved(uv, interpreter))
@@ -97,12 +110,38 @@ def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[
 
 def _find_interpreter(uv: str, folder: str, name: str, wanted: str | None) -> Interpreter:
     cwd = os.path.join(folder, os.path.dirname(name))
-    words = [uv, "python", "find", "--system", *([wanted] if wanted else [])]
-    path = run_tool(words, f"find Python {wanted}" if wanted else "find a Python", cwd).strip()
-    found = find_description(path)
+
+    def ask() -> str:
+        words = [uv, "python", "find", "--system", *([wanted] if wanted else [])]
+        return run_tool(words, f"find Python {wanted}" if wanted else "find a Python", cwd).strip()
+
+    path = remembered("uv python find", [uv, identity(uv), wanted, *_choices(cwd)], ask)
+    found = remembered("interpreter at", [path, identity(path)], lambda: find_description(path))
     if found is None:
         raise RuntimeFailed(f"{printable(path)} is no Python that works")
-    return found
+    return Interpreter(*found)
+
+
+def _choices(cwd: str) -> list[Any]:
+    """Return all by which uv chooses a Python for a directory, wherever that lies."""
+    found: list[Any] = sorted(each for each in os.environ.items() if each[0].startswith(_CHOOSING))
+    found += [[folder, identity(folder)] for folder in os.get_exec_path()]
+    settings = os.path.join(os.path.expanduser("~"), ".config", "uv", "uv.toml")
+    pyenv = os.environ.get("PYENV_ROOT", os.path.join(os.path.expanduser("~"), ".pyenv"))
+    found += [identity(settings), identity(os.path.join(pyenv, "version"))]
+    folder = os.path.abspath(cwd)
+    while True:
+        found += [digest for name in _CHOICE_FILES if (digest := _content(folder, name))]
+        if folder == os.path.dirname(folder):
+            return found
+        folder = os.path.dirname(folder)
+
+
+def _content(folder: str, name: str) -> str:
+    try:
+        return name + hashlib.sha256(read_bytes(os.path.join(folder, name))).hexdigest()
+    except OSError:
+        return ""
 
 
 def _locked(
@@ -125,12 +164,20 @@ def _lock(
     kind = os.path.basename(name)
     cwd = os.path.dirname(path)
     if kind == _UV_LOCK:
-        words = ["export", *_EXPORT, "--locked", "--no-emit-local", *chosen]
-        words += ["--format", "requirements.txt", "--python", interpreter.path]
-        text = run_tool([uv, *words], f"take {printable(name)}", cwd)
-        return text.encode(), local_folders(path)
+        local = local_folders(path)
+        manifests = [_content(os.path.join(cwd, each), _PROJECT) for each in (".", *local)]
+        depends_on = [uv, identity(uv), _content(cwd, kind), manifests, chosen, interpreter]
+
+        def export() -> str:
+            words = ["export", *_EXPORT, "--locked", "--no-emit-local", *chosen]
+            words += ["--format", "requirements.txt", "--python", interpreter.path]
+            return run_tool([uv, *words], f"take {printable(name)}", cwd)
+
+        return remembered("uv export", depends_on, export).encode(), local
     if kind.startswith("pylock.") and kind.endswith(".toml"):
         return read_pylock(path, settings.get("extras", ()), settings.get("groups", ()))
+    if kind.endswith(".txt") and is_locked(read_bytes(path)):
+        return read_bytes(path), []
     words = ["pip", "compile", *_EXPORT, "--generate-hashes", *chosen]
     words += ["--python", interpreter.path, kind]
     text = run_tool([uv, *words], f"decide on versions for {printable(name)}", cwd)
@@ -140,15 +187,26 @@ def _lock(
     return pinned_requirements(requirements), local
 
 
-def _digest(context: RuntimeContext, folder: str, path: str) -> str:
-    """Return the digest of a directory's files where they are those of the run, else ""."""
+def _build(
+    path: str, folder: str, context: RuntimeContext, interpreter: Interpreter, uv: str
+) -> str:
+    """Return the path of a wheel of the package in a directory, relative to `folder`.
+
+    What does not lie in the run is taken from where it is beside the project.
+    """
     inside = os.path.normpath(path)
-    if folder != context.run_dir or inside.startswith((os.pardir, "/")):
-        return ""
-    return context.digest(inside)
+    if folder == context.run_dir and not inside.startswith((os.pardir, "/")):
+        digest = context.digest(inside)
+        return build_wheel(os.path.join(folder, inside), digest, interpreter, uv)
+    return build_wheel(os.path.join(context.project_dir or folder, path), "", interpreter, uv)
 
 
 def _can_be_moved(uv: str, interpreter: Interpreter) -> bool:
     """Tell whether an interpreter is one that uv has installed: these are made to be moved."""
-    home = run_tool([uv, "python", "dir"], "tell where it keeps Pythons").strip()
+    variables = [os.environ.get(name) for name in _WHERE]
+    home = remembered(
+        "uv python dir",
+        [uv, identity(uv), *variables],
+        lambda: run_tool([uv, "python", "dir"], "tell where it keeps Pythons").strip(),
+    )
     return interpreter.prefix.startswith(os.path.realpath(home) + os.sep)
