@@ -61,7 +61,7 @@ def copied_source(source: str) -> Iterator[str]:
 
 def _words(uv: str | None, interpreter: Interpreter, source: str, target: str) -> Sequence[str]:
     if uv:
-        words = ["build", "--quiet", "--wheel", "--no-create-gitignore", "--out-dir", target]
+        words = ["build", "--quiet", "--wheel", "--out-dir", target]
         return [uv, *words, "--python", interpreter.path, source]
     words = ["-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
     return [interpreter.path, *words, "--wheel-dir", target, source]
