@@ -84,10 +84,16 @@ def make_project(
     """Return what writes a project with an operation `train` of a runtime."""
 
     def make(
-        runtime: Any, files: dict[str, str] | None = None, *, own_cache: bool = False, **more: Any
+        runtime: Any,
+        files: dict[str, str] | None = None,
+        *,
+        own_cache: bool = False,
+        folder: str = "project",
+        **more: Any,
     ) -> Project:
         operation = {"exec": "python train.py", "runtime": runtime, **more}
-        here = project({"train.py": TRAIN, "gage.json": json.dumps({"train": operation})})
+        text = json.dumps({"train": operation})
+        here = project({"train.py": TRAIN, "gage.json": text}, name=folder)
         for name, text in (files or {"requirements.txt": PACKAGES}).items():
             here.write(name, text)
         own = {"GAGE_CACHE": str(here.dir.parent / "cache")} if own_cache else {}
@@ -578,17 +584,117 @@ ENGINE = """\
 printf '%s\\n' "$@" >"$RUN_DIR$APPTAINERENV_RUN_DIR/called"
 while [ "${{1%@sha256:*}}" = "$1" ]; do shift; done
 shift
-{set}exec "$@"
+{set}exec {entrypoint}"$@"
 """
 
 
-IN_RUN_DIR = "--volume {run}:{run} --workdir {run}"
+IN_RUN_DIR = "--workdir {run} --mount type=bind,source={run},target={run}"
 VARIABLES = "--env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID --env TOKEN"
 CALLED = {
-    "podman": f"run --rm --interactive --init {IN_RUN_DIR} {VARIABLES} {{image}}",
-    "docker": f"run --rm --interactive --init {IN_RUN_DIR} --user {{user}} {VARIABLES} {{image}}",
+    "podman": f"run --rm --interactive --init {IN_RUN_DIR} {VARIABLES} --entrypoint sh {{image}}",
+    "docker": f"run --rm --interactive --init {IN_RUN_DIR} --user {{user}} {VARIABLES}"
+    " --entrypoint sh {image}",
     "apptainer": "exec --cleanenv --no-home --bind {run} --pwd {run} docker://{image}",
 }
+
+
+PURE = {"requirements.txt": "six==1.17.0\n", "train.py": "import six; print(six.__version__)\n"}
+SETUP = "from setuptools import setup; setup(name='mylib', version='1', py_modules=['mylib'])\n"
+
+
+class TestOrdinaryProjects:
+    @pytest.mark.parametrize("bundle", ["env", "archive"])
+    def test_no_package_has_a_script(self, make_project, bundle: str) -> None:
+        here = make_project({"name": "uv", "bundle": bundle}, PURE)
+        assert here.gage("run", "train", "-q").succeeds().out == "1.17.0\n"
+
+    def test_a_package_that_has_to_be_built_comes_as_a_wheel(self, make_project) -> None:
+        use = "import docopt; print(docopt.__version__)\n"
+        files = {"requirements.txt": "docopt==0.6.2\n", "train.py": use}
+        for name in ("uv", "venv"):
+            here = make_project({"name": name, "bundle": "wheels"}, files, folder=name)
+            assert here.gage("run", "train", "-q").succeeds().out == "0.6.2\n"
+
+    @pytest.mark.parametrize("line", ["-e ./lib", "./lib", "mylib @ file://{dir}/../outside"])
+    def test_a_package_of_a_directory(self, make_project, line: str) -> None:
+        use = "import mylib; print(mylib.X)\n"
+        files = {"train.py": use, "lib/setup.py": SETUP, "lib/mylib.py": "X = 1\n"}
+        files |= {"../outside/setup.py": SETUP, "../outside/mylib.py": "X = 2\n"}
+        here = make_project("uv", files)
+        here.write("requirements.txt", line.format(dir=here.dir) + "\n")
+        expected = "2\n" if "outside" in line else "1\n"
+        assert here.gage("run", "train", "-q").succeeds().out == expected
+        assert not list(here.dir.rglob("*.egg-info"))
+
+    def test_venv_says_what_it_cannot_pin(self, make_project) -> None:
+        files = {"requirements.txt": "./lib\n", "lib/setup.py": SETUP, "lib/mylib.py": ""}
+        here = make_project("venv", files)
+        assert "mylib comes from file" in here.gage("stage", "train").fails(1, "runtime-failed").err
+
+    def test_only_what_is_wanted_of_a_workspace(self, make_project) -> None:
+        member = '[project]\nname = "opt"\nversion = "1"\ndependencies = ["docopt"]\n'
+        member += '[build-system]\nrequires = ["setuptools"]\n'
+        root = PROJECT.replace('more = ["markupsafe==3.0.2"]', 'more = ["opt"]')
+        root += '[tool.uv.sources]\nopt = { path = "opt" }\n'
+        files = {"opt/pyproject.toml": member, "opt/opt.py": "", "pyproject.toml": root}
+        here = make_project("uv", {**TestProject.FILES, **files})
+        uv(here, "lock")
+        here.gage("run", "train", "-q").succeeds()
+        packages = runtime_of(here.run())["packages"]
+        assert sorted(packages) == ["tabulate", "words"]
+
+    def test_settings_of_where_somebody_stands_do_not_count(self, make_project) -> None:
+        here = make_project({"name": "uv", "bundle": "lock"}, own_cache=True)
+        other = here.dir.parent / "other"
+        other.mkdir()
+        (other / "uv.toml").write_text("no-index = true\n")
+        here.gage("-C", str(here.dir), "run", "train", "-q", cwd=other).succeeds()
+
+
+class TestApart:
+    """What an environment has is what its run gets, and nothing else."""
+
+    def test_from_what_the_shell_puts_in_front(self, make_project, tmp_path: Path) -> None:
+        (tmp_path / "tabulate.py").write_text("raise SystemExit('not this one')\n")
+        here = make_project("uv")
+        here.gage("run", "train", "-q", env={"PYTHONPATH": str(tmp_path)}).succeeds()
+
+    def test_but_for_what_the_operation_sets(self, make_project, tmp_path: Path) -> None:
+        tool = tmp_path / "tools" / "mytool"
+        tool.parent.mkdir()
+        tool.write_text("#!/bin/sh\necho mine\n")
+        tool.chmod(0o755)
+        path = f"{tool.parent}:/usr/bin:/bin"
+        here = make_project("uv", exec="mytool", env={"PATH": path})
+        assert here.gage("run", "train", "-q").succeeds().out == "mine\n"
+
+    def test_from_what_was_added_in_the_cache(self, make_project) -> None:
+        use = "import importlib.util as u; print(u.find_spec('added'))\n"
+        files = {"requirements.txt": PACKAGES, "train.py": use}
+        here = make_project({"name": "uv", "bundle": "archive"}, files, own_cache=True)
+        here.gage("run", "train", "-q").succeeds()
+        kept = Path(here.env["GAGE_CACHE"], "environments")
+        for path in list(kept.rglob("tabulate/__init__.py")):
+            (path.parent.parent / "added.py").write_text("")
+        assert here.gage("run", "train", "-q").succeeds().out == "None\n"
+
+    def test_what_a_run_has_is_not_cleared(self, make_project) -> None:
+        use = "import time; print('begun', flush=True); time.sleep(4); import tabulate\n"
+        files = {"requirements.txt": PACKAGES, "train.py": use}
+        here = make_project({"name": "uv", "bundle": "archive"}, files, own_cache=True)
+        started = here.begin("run", "train", "-q")
+        assert started.stdout
+        assert started.stdout.readline() == b"begun\n"
+        here.gage("cache", "clear", "-y").succeeds()
+        _, err = started.communicate(timeout=60)
+        assert started.returncode == 0, err
+        here.gage("cache", "clear", "-y").succeeds()
+        assert list(Path(here.env["GAGE_CACHE"], "environments").iterdir()) == []
+
+    def test_a_run_that_removes_its_environment_ends_as_it_does(self, make_project) -> None:
+        here = make_project("uv", exec=["sh", "-c", "rm -rf .venv; exit 3"])
+        here.gage("run", "train", "-q").exits(3)
+        assert here.gage("list", "-a", "--json").json[0]["status"] == "failed"
 
 
 class TestContainer:
@@ -604,7 +710,8 @@ class TestContainer:
         given = "A=$APPTAINERENV_A TOKEN=$APPTAINERENV_TOKEN " if engine == "apptainer" else ""
         path = tmp_path / "engine" / engine
         path.parent.mkdir()
-        path.write_text(ENGINE.format(set=given))
+        entrypoint = "" if engine == "apptainer" else "sh "
+        path.write_text(ENGINE.format(set=given, entrypoint=entrypoint))
         path.chmod(0o755)
         # Nothing else, so that an engine that is here is not found.
         (path.parent / "sh").symlink_to("/bin/sh")
@@ -615,7 +722,8 @@ class TestContainer:
         user = f"{os.getuid()}:{os.getgid()}"
         expected = CALLED[engine].format(run=run, image=IMAGE, user=user).split()
         called = (run / "called").read_text().splitlines()
-        assert called == [*expected, "sh", "-c", "echo $A $TOKEN; exit 3"]
+        command = ["sh", "-c", "echo $A $TOKEN; exit 3"]
+        assert called == [*expected, *(command if engine == "apptainer" else command[1:])]
         assert runtime_of(run) == {"name": "container", "bundle": "image", "path": IMAGE}
 
     def test_without_an_engine_it_stays_staged(self, make_project) -> None:
@@ -673,6 +781,13 @@ class TestFaults:
             {"pylock.toml": "a ="},
             "pylock.toml",
         )
+
+    @pytest.mark.parametrize(
+        "text", ['packages = "x"', "[[packages]]\nname = 'a'\ndirectory = {}", "packages = [1]"]
+    )
+    def test_a_pylock_with_something_else(self, make_project, text: str) -> None:
+        runtime = {"name": "uv", "from": "pylock.toml"}
+        self.fails(make_project, runtime, {"pylock.toml": text}, "pylock.toml")
 
     def test_an_unknown_runtime(self, make_project) -> None:
         here = make_project("nix", {"train.py": ""})

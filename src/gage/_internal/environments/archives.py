@@ -6,6 +6,7 @@ import gzip
 import os
 import stat
 import tarfile
+import zlib
 from collections.abc import Sequence
 
 from gage._internal.environments.contents import Content
@@ -53,7 +54,7 @@ def unpack_tree(path: str, tree: str) -> None:
                     os.symlink(member.linkname, full)
                 else:
                     _write(archive, member, full)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise RuntimeFailed(f"{path} cannot be unpacked: {error}") from None
 
 

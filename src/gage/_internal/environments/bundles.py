@@ -20,6 +20,7 @@ from gage._internal.environments.contents import Content
 from gage._internal.environments.installing import Wanted, install
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.environments.kept import KeptTree, keep_tree
+from gage._internal.environments.locks import with_digests
 from gage._internal.environments.relocation import make_relocatable
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
@@ -49,7 +50,7 @@ class Locked(NamedTuple):
     `requirements` is the list, with a version and digests for each package; `projects` are paths of
     wheels made of the project; `uv` the path of uv, or None where pip installs.
     `with_interpreter` takes the interpreter into the environment, which must be one that can be
-    moved.
+    moved. uv reads the settings of `cwd`, and takes from `indexes` too what is locked.
     """
 
     interpreter: Interpreter
@@ -57,6 +58,8 @@ class Locked(NamedTuple):
     projects: Sequence[str]
     uv: str | None
     with_interpreter: bool = False
+    cwd: str | None = None
+    indexes: Sequence[str] = ()
 
     def key(self, *more: str) -> str:
         """Return the key of something that is made of the list and the interpreter."""
@@ -80,7 +83,8 @@ def provide_environment(
     Raises:
         RuntimeFailed: the environment cannot be made.
     """
-    python = {**locked.interpreter.facts(), "is_staged": locked.with_interpreter}
+    is_staged = locked.with_interpreter and bundle in (ENV, ARCHIVE)
+    python = {**locked.interpreter.facts(), "is_staged": is_staged}
     record = RuntimeRecord(name, bundle, _LIST, python)
     if bundle in (LOCK, WHEELS):
         projects = [(path, f"{_WHEELS}/{os.path.basename(path)}") for path in locked.projects]
@@ -92,6 +96,7 @@ def provide_environment(
             return Provided((), projects, made, record_values(record), said)
         wheels = keep_tree(locked.key(WHEELS), lambda tree: _wheels(locked, tree, make_wheels))
         record = record._replace(wheels=_WHEELS)
+        made = {_LIST: with_digests(locked.requirements, wheels.contents)}
         said = f"{counted(count, 'package')} for {locked.interpreter.words}"
         return Provided([(wheels, _WHEELS)], projects, made, record_values(record), said)
     trees = _environment(locked, notice)
@@ -136,7 +141,7 @@ def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
     def make(tree: str, projects: Sequence[str] = ()) -> dict[str, Any]:
         listed = os.path.join(os.path.dirname(tree), "requirements.txt")
         fs.replace_file(listed, b"" if projects else locked.requirements)
-        wanted = Wanted(listed, projects)
+        wanted = Wanted(listed, projects, None, locked.cwd, locked.indexes)
         return make_environment(
             tree, locked.interpreter, wanted, locked.uv, locked.with_interpreter and not projects
         )
@@ -144,7 +149,13 @@ def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
     def make_projects(tree: str) -> dict[str, Any]:
         facts = make(tree, locked.projects)
         for each in base.contents:
-            fs.remove_file(f"{tree}/{each.path}")
+            full = f"{tree}/{each.path}"
+            if each.sha256 and os.path.isfile(full) and not _is_same(full, each):
+                raise RuntimeFailed(
+                    f"the project's own package and one that it needs both have {each.path}",
+                    "rename it in the project",
+                )
+            fs.remove_file(full)
         packages = set(facts["packages"]) - set(base.facts["packages"])
         facts["packages"] = {name: facts["packages"][name] for name in sorted(packages)}
         return {**facts, "what": f"{' '.join(packages)} for {locked.interpreter.words}"}
@@ -159,6 +170,12 @@ def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
         base,
         keep_tree(locked.key(ENV, *_digests(locked.projects)), make_projects, wait),
     ]
+
+
+def _is_same(path: str, content: Content) -> bool:
+    # Of tools that both environments have, the lists of files are written anew.
+    is_list = path.endswith((".dist-info/RECORD", ".pyc"))
+    return is_list or hashlib.sha256(fs.read_bytes(path)).hexdigest() == content.sha256
 
 
 def _wheels(

@@ -28,9 +28,8 @@ def compile_modules(tree: str, python: str, name: str) -> None:
     import subprocess
 
     modules = [f"{tree}/{path}" for path in fs.files_of(tree) if path.endswith(".py")]
-    env = {**os.environ, "PYTHONHASHSEED": "0"}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    env.pop("PYTHONPYCACHEPREFIX", None)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env["PYTHONHASHSEED"] = "0"
     with tempfile.TemporaryDirectory() as folder:
         processes = []
         for number in range(_PROCESSES):
@@ -42,7 +41,7 @@ def compile_modules(tree: str, python: str, name: str) -> None:
             try:
                 processes.append(
                     subprocess.Popen(
-                        [python, "-E", "-s", *words],
+                        [python, "-s", *words],
                         env=env,
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
@@ -51,5 +50,6 @@ def compile_modules(tree: str, python: str, name: str) -> None:
                 )
             except OSError as error:
                 raise RuntimeFailed(f"{python} cannot be run: {error.strerror}") from None
-        for process in processes:
-            process.wait()
+        ended = [process.wait() for process in processes]
+    if min(ended) < 0:
+        raise RuntimeFailed(f"{python} was ended by signal {-min(ended)} while it compiled modules")

@@ -21,12 +21,14 @@ class Wanted(NamedTuple):
     """What is to be installed: a file of pinned requirements, wheels, and where from.
 
     With `wheels`, a directory, nothing is fetched: all is in there. `projects` are wheels that are
-    installed besides.
+    installed besides. uv reads the settings of `cwd`, and takes from `indexes` too what is locked.
     """
 
     requirements: str
     projects: Sequence[str] = ()
     wheels: str | None = None
+    cwd: str | None = None
+    indexes: Sequence[str] = ()
 
 
 def find_uv() -> str | None:
@@ -58,11 +60,18 @@ def _install_by_uv(uv: str, tree: str, interpreter: Interpreter, wanted: Wanted)
     into = ["--quiet", "--link-mode", "copy", "--python", os.path.join(tree, "bin", "python")]
     source = ["--offline", "--no-index", "--find-links", wanted.wheels] if wanted.wheels else []
     if os.path.getsize(wanted.requirements):
-        words = ["pip", "install", *into, *source, "--no-deps", "--require-hashes"]
-        run_tool([uv, *words, "-r", wanted.requirements], "install what is locked")
+        words = ["pip", "install", *into, *source, "--no-deps"]
+        if has_all_digests(wanted.requirements):
+            words.append("--require-hashes")
+        if wanted.indexes and not wanted.wheels:
+            # Whichever has it: the digest says whether it is that.
+            words += ["--index-strategy", "unsafe-best-match"]
+            words += [word for index in wanted.indexes for word in ("--index", index)]
+        words += ["-r", wanted.requirements]
+        run_tool([uv, *words], "install what is locked", wanted.cwd or os.path.dirname(tree))
     if wanted.projects:
         words = ["pip", "install", *into, "--offline", "--no-index", "--no-deps"]
-        run_tool([uv, *words, *wanted.projects], "install the project")
+        run_tool([uv, *words, *wanted.projects], "install the project", os.path.dirname(tree))
 
 
 def _install_by_pip(tree: str, interpreter: Interpreter, wanted: Wanted) -> None:
@@ -75,6 +84,14 @@ def _install_by_pip(tree: str, interpreter: Interpreter, wanted: Wanted) -> None
         run_tool([*words, *source, *listed], "install what is locked")
     if wanted.projects:
         run_tool([*words, "--no-index", *wanted.projects], "install the project")
+
+
+def has_all_digests(path: str) -> bool:
+    """Tell whether each requirement of a list has a digest; one of a git commit has none."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().replace("\\\n", " ").splitlines()
+    wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return all("--hash=" in line for line in wanted)
 
 
 def run_tool(

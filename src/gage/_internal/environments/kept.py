@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from gage._internal.environments.contents import (
 
 FOLDER = "environments"
 TREE = "tree"
+PART = ".part"
 CONTENTS = "contents"
 _FACTS = "facts.json"
 _WRITE_BITS = 0o222
@@ -64,13 +66,15 @@ def keep_tree(
         if found:
             return found
         # What a process that was killed has left, or what was changed since.
-        fs.remove_tree(folder)
-        part = folder + ".part"
-        fs.remove_tree(part)
+        for left in (folder, *unfinished(folder)):
+            fs.remove_tree(left)
+        # What was started by a process that was killed may still write to where that made it.
+        part = f"{folder}.{os.urandom(4).hex()}{PART}"
         tree = os.path.join(part, TREE)
         os.makedirs(tree)
         try:
             facts = dict(make(tree))
+            _remove_empty(tree)
             _make_read_only(tree)
             contents, mentions = scan_contents(tree, os.fsencode(part))
             write_contents(os.path.join(part, CONTENTS), contents)
@@ -102,7 +106,37 @@ def find_tree(key: str, cache: str | None = None) -> KeptTree | None:
             return None
         if not each.target and not each.is_as_found(found):
             return None
+    # A module that somebody added would be one of all runs that have the tree.
+    more = set(fs.iter_paths(tree)) - {each.path for each in contents}
+    if any(not os.path.isdir(f"{tree}/{path}") for path in more):
+        return None
     return KeptTree(tree, contents, facts)
+
+
+def unfinished(folder: str) -> list[str]:
+    """Return what of a tree was being made, and maybe is."""
+    import glob
+
+    return glob.glob(f"{glob.escape(folder)}.*{PART}")
+
+
+@contextmanager
+def holding(root: str) -> Iterator[None]:
+    """Keep a tree from being removed for as long as the context lasts.
+
+    Raises:
+        FileNotFoundError: it has been removed just now.
+    """
+    folder = os.path.dirname(root)
+    fd = os.open(folder + ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if not has_name(fd, folder + ".lock"):
+            raise FileNotFoundError(2, os.strerror(2), root)
+        os.stat(os.path.join(folder, CONTENTS))
+        yield
+    finally:
+        os.close(fd)
 
 
 def mark_used(folder: str) -> None:
@@ -125,18 +159,26 @@ def _locked(path: str, wait: Callable[[], None]) -> Iterator[None]:
                 wait()
                 fcntl.flock(fd, fcntl.LOCK_EX)
             # Whoever had it may have removed the file, with the tree.
-            if _has_name(fd, path):
+            if has_name(fd, path):
                 yield
                 return
         finally:
             os.close(fd)
 
 
-def _has_name(fd: int, path: str) -> bool:
+def has_name(fd: int, path: str) -> bool:
+    """Tell whether an open file is the one that goes by a path."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _remove_empty(tree: str) -> None:
+    for path, stamp in fs.scan(tree).items():
+        while path and stat.S_ISDIR(stamp.mode) and not os.listdir(f"{tree}/{path}"):
+            os.rmdir(f"{tree}/{path}")
+            path = os.path.dirname(path)
 
 
 def _make_read_only(tree: str) -> None:

@@ -15,14 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gage._internal.environments.contents import scan_contents
+from gage._internal import fs
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.environments.kept import keep_tree
+from gage._internal.errors import RuntimeFailed
 
 # So that what is built of the same source is the same: the first time that a zip file can tell.
 _EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
-_NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage")
+_NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage", "build")
 
 
 def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | None) -> str:
@@ -46,7 +47,10 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
 
     key = hashlib.sha256(f"wheel\0{interpreter.suffix}\0{digest}".encode()).hexdigest()[:32]
     tree = keep_tree(key, make)
-    return glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))[0]
+    found = glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))
+    if not found:
+        raise RuntimeFailed(f"to build {source} made no wheel")
+    return found[0]
 
 
 @contextmanager
@@ -75,6 +79,15 @@ def _make_writable(folder: str) -> None:
 
 
 def _digest(source: str) -> str:
-    contents, _ = scan_contents(source, b"\0never\0")
-    lines = (f"{each.path}\0{each.mode:o}\0{each.sha256}{each.target}\n" for each in contents)
-    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
+    """Return the digest of what a copy of a directory has."""
+    hasher = hashlib.sha256()
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(set(folders) - set(_NOT_COPIED))
+        for name in sorted(names):
+            full = os.path.join(folder, name)
+            hasher.update(os.fsencode(f"{os.path.relpath(full, source)}\0"))
+            if os.path.islink(full):
+                hasher.update(os.fsencode(os.readlink(full)))
+            elif os.path.isfile(full):
+                hasher.update(hashlib.sha256(fs.read_bytes(full)).digest())
+    return hasher.hexdigest()

@@ -10,11 +10,14 @@ local.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gage._internal.environments.contents import Content
+from gage._internal.environments.interpreters import Interpreter
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
 
@@ -54,11 +57,6 @@ def needs_what_is_outside(path: str) -> bool:
     return any(os.path.normpath(folder).startswith((os.pardir, "/")) for folder in folders)
 
 
-def has_dynamic_metadata(path: str) -> bool:
-    """Tell whether a `pyproject.toml` leaves metadata of its project to whoever builds it."""
-    return os.path.exists(path) and bool(_read_toml(path).get("project", {}).get("dynamic"))
-
-
 def is_locked(data: bytes) -> bool:
     """Tell whether a list of requirements has a version and a digest for each, and nothing else."""
     lines = data.decode(errors="replace").replace("\\\n", " ").splitlines()
@@ -69,7 +67,10 @@ def is_locked(data: bytes) -> bool:
 
 
 def read_pylock(
-    path: str, extras: Sequence[str] = (), groups: Sequence[str] = ()
+    path: str,
+    interpreter: Interpreter,
+    extras: Sequence[str] = (),
+    groups: Sequence[str] = (),
 ) -> tuple[bytes, list[str]]:
     """Return the list that a `pylock.toml` is, and the directories of its local packages.
 
@@ -81,6 +82,7 @@ def read_pylock(
     data = _read_toml(path)
     lines, local = [], []
     wanted: dict[str, Any] = {
+        **_facts(interpreter),
         "extras": set(extras),
         "dependency_groups": {*data.get("default-groups", ()), *groups},
     }
@@ -108,11 +110,15 @@ def _requirement(path: str, name: str, package: Mapping[str, Any]) -> str:
     if "version" in package and ("wheels" in package or "sdist" in package):
         return f"{name}=={package['version']}"
     if "archive" in package and "url" in package["archive"]:
-        return f"{name} @ {package['archive']['url']}"
+        return f"{name} @ {package['archive']['url']}{_inside(package['archive'])}"
     if "vcs" in package and "url" in package["vcs"]:
         vcs = package["vcs"]
-        return f"{name} @ {vcs['type']}+{vcs['url']}@{vcs['commit-id']}"
+        return f"{name} @ {vcs['type']}+{vcs['url']}@{vcs['commit-id']}{_inside(vcs)}"
     raise RuntimeFailed(f"{printable(path)}: there is no telling where {name} comes from")
+
+
+def _inside(source: Mapping[str, Any]) -> str:
+    return f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
 
 
 def _hashes(package: Mapping[str, Any]) -> list[str]:
@@ -126,19 +132,85 @@ def _hashes(package: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def split_local(text: str, folder: str) -> tuple[str, list[str]]:
-    """Part a list into what is fetched and the directories, relative to `folder`, of the rest."""
+def split_local(text: str, folder: str, interpreter: Interpreter) -> tuple[str, list[str]]:
+    """Part a list into what is fetched, and directories and archives on this machine.
+
+    Their paths are absolute, or relative to `folder`. One whose marker does not hold for the
+    interpreter is left out.
+    """
+    from packaging.markers import Marker
+
     lines, local = [], []
-    for line in text.splitlines(keepends=True):
-        target = line.strip().removeprefix("-e ").partition(" @ ")
-        address = (target[2] or target[0]).partition(" ;")[0].strip()
-        is_local = address.startswith(("file:", ".", "/")) and not address.endswith(".whl")
-        if is_local:
-            path = urllib.parse.unquote(address.removeprefix("file://"))
-            local.append(os.path.relpath(os.path.join(folder, path), folder))
-        else:
-            lines.append(line)
+    for entry in re.findall(r"(?:[^\n]*\\\n)*[^\n]+\n?|\n", text):
+        words, _, marker = entry.replace("\\\n", " ").partition(" --hash=")[0].partition(" ;")
+        named = words.strip().removeprefix("-e ").partition(" @ ")
+        address = (named[2] or named[0]).strip()
+        if not address.startswith(("file:", ".", "/")):
+            lines.append(entry)
+            continue
+        if marker.strip() and not Marker(marker.strip()).evaluate(_facts(interpreter)):
+            continue
+        path = urllib.parse.unquote(address.removeprefix("file://")).partition("[")[0]
+        inside = os.path.relpath(path, os.path.realpath(folder)) if path.startswith("/") else path
+        local.append(path if path.startswith("/") and inside.startswith(os.pardir) else inside)
     return "".join(lines), local
+
+
+def _facts(interpreter: Interpreter) -> dict[str, str]:
+    """Return what markers may ask of an interpreter on this platform."""
+    return {
+        "python_version": interpreter.series,
+        "python_full_version": interpreter.version,
+        "implementation_name": interpreter.implementation,
+    }
+
+
+def with_digests(requirements: bytes, wheels: Sequence[Content]) -> bytes:
+    """Return a list with the digests of wheels too; some were built of a source archive."""
+    digests: dict[str, list[str]] = {}
+    for each in wheels:
+        name = re.sub(r"[-_.]+", "-", each.path.partition("-")[0]).lower()
+        digests.setdefault(name, []).append(each.sha256)
+    entries = re.findall(r"(?:[^\n]*\\\n)*[^\n]+\n?|\n", requirements.decode())
+    for number, entry in enumerate(entries):
+        name = re.sub(r"[-_.]+", "-", re.split(r"[\s=@\[;]", entry, maxsplit=1)[0]).lower()
+        missing = [digest for digest in digests.get(name, []) if digest not in entry]
+        if missing:
+            more = "".join(f" \\\n    --hash=sha256:{digest}" for digest in missing)
+            entries[number] = f"{entry.rstrip()}{more}\n"
+    return "".join(entries).encode()
+
+
+def index_addresses(path: str) -> list[str]:
+    """Return the indexes that a `pyproject.toml` names, whichever packages they are for."""
+    if not os.path.exists(path):
+        return []
+    indexes = _read_toml(path).get("tool", {}).get("uv", {}).get("index", ())
+    return [each["url"] for each in indexes if "url" in each]
+
+
+def may_be_built(path: str) -> bool:
+    """Tell whether to read a list builds a package of a directory, to be told its metadata."""
+    name = os.path.basename(path)
+    folder = os.path.dirname(path)
+    if name == "uv.lock":
+        return any(_is_dynamic(os.path.join(folder, each)) for each in local_folders(path))
+    if name == "pyproject.toml":
+        return _is_dynamic(folder)
+    text = read_bytes(path).decode(errors="replace")
+    return any(
+        line.strip().startswith(("-e", "--editable", ".", "/", "-r", "-c")) or "file:" in line
+        for line in text.splitlines()
+    )
+
+
+def _is_dynamic(folder: str) -> bool:
+    """Tell whether a package leaves metadata to whoever builds it."""
+    path = os.path.join(folder, "pyproject.toml")
+    if not os.path.exists(path):
+        return True
+    project = _read_toml(path).get("project")
+    return project is None or bool(project.get("dynamic"))
 
 
 def pinned_requirements(text: str) -> bytes:

@@ -56,7 +56,7 @@ def make_relocatable(tree: str, interpreter: Interpreter, with_interpreter: bool
             # These name the directory, some in ways of their own, and a run has no use for them.
             os.unlink(full)
             changed[path] = None
-        else:
+        elif os.path.isfile(full):
             script = _relocatable_script(fs.read_bytes(full), tree)
             if script is not None:
                 fs.replace_file(full, script, 0o755)
@@ -74,6 +74,7 @@ def interpreter_links(interpreter: Interpreter) -> list[str]:
 
 def link_interpreter(tree: str, interpreter: Interpreter, path: str = "") -> None:
     """Link an environment to an interpreter; `path` is a relative one to it, if need be."""
+    os.makedirs(os.path.join(tree, "bin"), exist_ok=True)
     for name in interpreter_links(interpreter):
         os.symlink(path or interpreter.path, os.path.join(tree, name))
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 
-from gage._internal.environments.installing import run_tool
+from gage._internal.environments.installing import has_all_digests, run_tool
 from gage._internal.environments.interpreters import Interpreter
+from gage._internal.errors import RuntimeFailed
 
 # What uv and pip call the index that packages are taken from.
 _INDEXES = (("UV_DEFAULT_INDEX", "PIP_INDEX_URL"), ("UV_INDEX_URL", "PIP_INDEX_URL"))
@@ -26,6 +27,12 @@ def fetch_wheels(listed: str, target: str, interpreter: Interpreter, uv: str | N
     """
     if not os.path.getsize(listed):
         return
+    if not has_all_digests(listed):
+        raise RuntimeFailed(
+            "bundle = wheels needs a digest for each package, and one that is taken from version"
+            " control has none",
+            'use another bundle, such as "env"',
+        )
     env = {pip: os.environ[own] for own, pip in _INDEXES if own in os.environ}
     with tempfile.TemporaryDirectory() as folder:
         python = interpreter.path

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from gage._internal import fs
-from gage._internal.environments.kept import CONTENTS, FOLDER, KeptTree, find_tree
+from gage._internal.environments.kept import (
+    CONTENTS,
+    FOLDER,
+    KeptTree,
+    find_tree,
+    has_name,
+    unfinished,
+)
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _READ_SIZE = 1 << 20
@@ -32,10 +39,13 @@ def list_trees(cache: str) -> list[TreeEntry]:
     entries = []
     for key in _keys(cache):
         folder = os.path.join(cache, FOLDER, key)
-        used = os.lstat(folder).st_mtime_ns // 1000
         tree = find_tree(key, cache)
         if tree:
-            made = os.lstat(os.path.join(folder, CONTENTS)).st_mtime_ns // 1000
+            try:
+                used = os.lstat(folder).st_mtime_ns // 1000
+                made = os.lstat(os.path.join(folder, CONTENTS)).st_mtime_ns // 1000
+            except FileNotFoundError:
+                continue
             size = sum(each.size for each in tree.contents)
             entries.append(TreeEntry(key, str(tree.facts.get("what", key)), size, made, used))
     return sorted(entries, key=lambda entry: (-entry.used, entry.key))
@@ -99,21 +109,22 @@ def _remove(cache: str, key: str) -> None:
     folder = os.path.join(cache, FOLDER, key)
     # Without its list a tree is none: whoever looks for it meanwhile makes another.
     fs.remove_file(os.path.join(folder, CONTENTS))
-    for path in (folder, folder + ".part", folder + ".lock"):
+    for path in (folder, *unfinished(folder), folder + ".lock"):
         fs.remove_tree(path)
 
 
 @contextmanager
 def _locked(cache: str, key: str) -> Iterator[bool]:
     """Hold the lock of a tree, if nobody else does; yield whether that is so."""
-    fd = os.open(os.path.join(cache, FOLDER, key + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    path = os.path.join(cache, FOLDER, key + ".lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
-            yield True
+            yield has_name(fd, path)
     finally:
         os.close(fd)
 

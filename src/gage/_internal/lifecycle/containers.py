@@ -53,11 +53,14 @@ def container_command(
         words = ["exec", "--cleanenv", "--no-home", "--bind", run_dir, "--pwd", run_dir]
         env = {f"APPTAINERENV_{name}": value for name, value in variables.items()}
         return [container.path, *words, f"docker://{container.image}", *args], env
-    words = ["run", "--rm", "--interactive", "--init"]
-    words += ["--volume", f"{run_dir}:{run_dir}", "--workdir", run_dir]
+    words = ["run", "--rm", "--interactive", "--init", "--workdir", run_dir]
+    # No other syntax takes a path with a colon in it.
+    words += ["--mount", f"type=bind,source={run_dir},target={run_dir}"]
     if container.engine == "docker":
         # What it writes is to belong to whoever starts the run; podman sees to that itself.
         words += ["--user", f"{os.getuid()}:{os.getgid()}"]
     for name in sorted(variables):
         words += ["--env", name]
-    return [container.path, *words, container.image, *args], dict(variables)
+    # The command itself, and not what the image has in front of commands.
+    words += ["--entrypoint", args[0]]
+    return [container.path, *words, container.image, *args[1:]], dict(variables)

@@ -7,8 +7,8 @@ is there while the run executes only: nothing that stays with the run names a pa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 from gage._internal import fs
@@ -16,17 +16,21 @@ from gage._internal.lifecycle.containers import Container
 from gage._internal.store import layout, meta
 from gage._internal.types import NOTHING, Run
 
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
+
 
 class Environment(NamedTuple):
     """Variables for the command; links to make, and the interpreter that they lead to.
 
-    With a `container` the command runs in that.
+    With a `container` the command runs in that. `kept` is a tree of the cache that is to stay there
+    while the command runs.
     """
 
     variables: Mapping[str, str] = NOTHING
     links: Sequence[str] = ()
     interpreter: str = ""
     container: Container | None = None
+    kept: str = ""
 
 
 # What the system has, with nothing in front of it.
@@ -49,13 +53,54 @@ def find_environment(run: Run) -> Environment:
 
 @contextmanager
 def linked(environment: Environment) -> Iterator[None]:
-    """Link an environment to its interpreter for as long as the context lasts."""
+    """Link an environment to its interpreter, and keep it, for as long as the context lasts.
+
+    Raises:
+        OSError: the links cannot be made; that they cannot be removed is no error.
+    """
+    with _held(environment.kept):
+        folders = {os.path.dirname(link) for link in environment.links}
+        made = [folder for folder in folders if not os.path.isdir(folder)]
+        try:
+            for folder in made:
+                os.mkdir(folder)
+            for link in environment.links:
+                # A process that was killed left it.
+                fs.remove_file(link)
+                os.symlink(environment.interpreter, link)
+            yield
+        finally:
+            for link in environment.links:
+                _remove(os.unlink, link)
+            for folder in made:
+                _remove(os.rmdir, folder)
+
+
+def _held(root: str) -> AbstractContextManager[None]:
+    if not root:
+        return nullcontext()
+    from gage._internal.environments.kept import holding
+
+    return holding(root)
+
+
+def _remove(remove: Callable[[str], None], path: str) -> None:
+    """Remove a link or a directory; a run may have taken the right to do so, or have done it."""
     try:
-        for link in environment.links:
-            # A process that was killed left it.
-            fs.remove_file(link)
-            os.symlink(environment.interpreter, link)
-        yield
-    finally:
-        for link in environment.links:
-            fs.remove_file(link)
+        remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        try:
+            folder = os.path.dirname(path)
+            os.chmod(folder, os.stat(folder).st_mode | 0o700)
+            remove(path)
+        except OSError:
+            pass
+
+
+def without_foreign(variables: Mapping[str, str], environment: Environment) -> dict[str, str]:
+    """Return inherited variables less those that put packages in front of an environment's own."""
+    if not environment.variables:
+        return dict(variables)
+    return {name: value for name, value in variables.items() if name not in _FOREIGN}

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from gage._internal import clock, fs
 from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
 from gage._internal.fs import Stamp
 from gage._internal.lifecycle.containers import container_command
-from gage._internal.lifecycle.environment import Environment, find_environment, linked
+from gage._internal.lifecycle.environment import (
+    Environment,
+    find_environment,
+    linked,
+    without_foreign,
+)
 from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, StopSignals, execute
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
@@ -67,7 +73,7 @@ def start_run(
         if is_fresh:
             _give_back(run, is_fresh)
         raise
-    with StopSignals() as signals:
+    with StopSignals() as signals, ExitStack() as stack:
         _claim(run)
         try:
             log_action(run, f"Verified {counted(len(stamps), 'file')}")
@@ -75,6 +81,7 @@ def start_run(
                 needed = each.requirement
                 told = f"needs {needed.text} (by {needed.by}), here is: {each.found}"
                 log_action(run, f"Told to start all the same: {told}")
+            stack.enter_context(linked(environment))
             fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
             log_action(run, "Starting " + " ".join(command.args))
             meta.write_time(run, layout.STARTED, clock.now())
@@ -83,8 +90,7 @@ def start_run(
             _remove_spare(run)
             _give_back(run, is_fresh)
             raise
-        with linked(environment):
-            ended, error = _execute(run, command, environment, secrets, echo, signals)
+        ended, error = _execute(run, command, environment, secrets, echo, signals)
     return _end(run, ended, error, stamps, secrets, environment)
 
 
@@ -104,7 +110,7 @@ def _execute(
     args = command.args
     if environment.container:
         args, own = container_command(environment.container, run.run_dir, own, args)
-    env = {**os.environ, **own}
+    env = {**without_foreign(os.environ, environment), **own}
     try:
         ended = execute(args, run.run_dir, env, output.write, run.id, signals)
         output.close()

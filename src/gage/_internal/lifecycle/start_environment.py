@@ -32,6 +32,7 @@ from gage._internal.environments.relocation import (
 from gage._internal.errors import RuntimeFailed
 from gage._internal.lifecycle.containers import find_container
 from gage._internal.lifecycle.environment import SYSTEM, Environment
+from gage._internal.store import meta
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.runtime_record import (
     ARCHIVE,
@@ -57,20 +58,20 @@ def prepare_environment(run: Run) -> Environment:
         return SYSTEM
     if record.bundle == IMAGE:
         return Environment(container=find_container(record.path))
-    if record.bundle == ARCHIVE:
-        return Environment(_variables(_unpacked(run, record)))
+    # What the operation sets is in front of what is inherited, and behind the environment.
+    path = meta.read_cmd(run).env.get("PATH") or os.environ.get("PATH", os.defpath)
     if record.bundle != ENV:
-        return Environment(_variables(_made(run, record)))
+        kept = _unpacked(run, record) if record.bundle == ARCHIVE else _made(run, record)
+        return Environment(_variables(kept, path), kept=kept)
     tree = os.path.join(run.run_dir, record.path)
     if record.python.get("is_staged"):
-        return Environment(_variables(tree))
+        return Environment(_variables(tree, path))
     interpreter = _find_interpreter(record)
     links = [os.path.join(tree, name) for name in interpreter_links(interpreter)]
-    return Environment(_variables(tree), links, interpreter.path)
+    return Environment(_variables(tree, path), links, interpreter.path)
 
 
-def _variables(tree: str) -> dict[str, str]:
-    path = os.environ.get("PATH", os.defpath)
+def _variables(tree: str, path: str) -> dict[str, str]:
     return {"VIRTUAL_ENV": tree, "PATH": f"{tree}/bin{os.pathsep}{path}"}
 
 

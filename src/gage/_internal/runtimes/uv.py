@@ -20,9 +20,10 @@ from gage._internal.environments.installing import find_uv, run_tool
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import (
-    has_dynamic_metadata,
+    index_addresses,
     is_locked,
     local_folders,
+    may_be_built,
     needs_what_is_outside,
     pinned_requirements,
     read_pylock,
@@ -32,7 +33,7 @@ from gage._internal.environments.seeding import fetch_wheels
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
 from gage._internal.lifecycle.system.remembered import identity, remembered
-from gage._internal.store.runtime_record import ENV
+from gage._internal.store.runtime_record import ENV, LOCK
 from gage.plugins import Provided, RuntimeContext
 
 _UV_LOCK = "uv.lock"
@@ -61,12 +62,24 @@ class Uv:
             # What lies beside the project does not lie beside the run.
             folder = context.project_dir
         interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
-        requirements, local = _locked(uv, folder, name, interpreter, settings)
+        try:
+            requirements, local = _locked(uv, folder, name, interpreter, settings)
+            indexes = index_addresses(os.path.join(folder, os.path.dirname(name), _PROJECT))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RuntimeFailed(f"{printable(name)} is not as it should be: {error!r}") from None
         projects = [
             _build(os.path.join(os.path.dirname(name), path), folder, context, interpreter, uv)
             for path in local
         ]
-        locked = Locked(interpreter, requirements, projects, uv, _can_be_moved(uv, interpreter))
+        locked = Locked(
+            interpreter,
+            requirements,
+            projects,
+            uv,
+            _can_be_moved(uv, interpreter),
+            os.path.join(folder, os.path.dirname(name)),
+            indexes,
+        )
         return provide_environment(
             "uv",
             settings.get("bundle", ENV),
@@ -148,9 +161,9 @@ def _locked(
     uv: str, folder: str, name: str, interpreter: Interpreter, settings: Mapping[str, Any]
 ) -> tuple[bytes, Sequence[str]]:
     """Return the list of what is to be installed, and the directories of what is to be built."""
-    if not has_dynamic_metadata(os.path.join(folder, os.path.dirname(name), _PROJECT)):
+    if not may_be_built(os.path.join(folder, name)):
         return _lock(uv, folder, name, interpreter, settings)
-    # To tell its metadata, such a project is built, which may write beside its source.
+    # What is built may write beside its source.
     with copied_source(folder) as copy:
         return _lock(uv, copy, name, interpreter, settings)
 
@@ -164,24 +177,28 @@ def _lock(
     kind = os.path.basename(name)
     cwd = os.path.dirname(path)
     if kind == _UV_LOCK:
-        local = local_folders(path)
-        manifests = [_content(os.path.join(cwd, each), _PROJECT) for each in (".", *local)]
-        depends_on = [uv, identity(uv), _content(cwd, kind), manifests, chosen, interpreter]
+        manifests = [_content(os.path.join(cwd, each), _PROJECT) for each in local_folders(path)]
+        depends_on = [uv, identity(uv), _content(cwd, kind), _content(cwd, _PROJECT), manifests]
 
         def export() -> str:
-            words = ["export", *_EXPORT, "--locked", "--no-emit-local", *chosen]
+            words = ["export", *_EXPORT, "--locked", "--no-editable", *chosen]
             words += ["--format", "requirements.txt", "--python", interpreter.path]
             return run_tool([uv, *words], f"take {printable(name)}", cwd)
 
-        return remembered("uv export", depends_on, export).encode(), local
+        text = remembered("uv export", [*depends_on, chosen, interpreter], export)
+        requirements, local = split_local(text, cwd, interpreter)
+        return requirements.encode(), local
     if kind.startswith("pylock.") and kind.endswith(".toml"):
-        return read_pylock(path, settings.get("extras", ()), settings.get("groups", ()))
+        extras, groups = settings.get("extras", ()), settings.get("groups", ())
+        return read_pylock(path, interpreter, extras, groups)
     if kind.endswith(".txt") and is_locked(read_bytes(path)):
         return read_bytes(path), []
     words = ["pip", "compile", *_EXPORT, "--generate-hashes", *chosen]
+    # A list alone is to do for other platforms too.
+    words += ["--universal"] if settings.get("bundle") == LOCK else []
     words += ["--python", interpreter.path, kind]
     text = run_tool([uv, *words], f"decide on versions for {printable(name)}", cwd)
-    requirements, local = split_local(text, cwd)
+    requirements, local = split_local(text, cwd, interpreter)
     if kind == _PROJECT and local_folders(path):
         local = [".", *local]
     return pinned_requirements(requirements), local
@@ -192,8 +209,11 @@ def _build(
 ) -> str:
     """Return the path of a wheel of the package in a directory, relative to `folder`.
 
-    What does not lie in the run is taken from where it is beside the project.
+    What does not lie in the run is taken from where it is beside the project. A wheel is one.
     """
+    full = os.path.join(folder, path)
+    if path.endswith(".whl"):
+        return full
     inside = os.path.normpath(path)
     if folder == context.run_dir and not inside.startswith((os.pardir, "/")):
         digest = context.digest(inside)

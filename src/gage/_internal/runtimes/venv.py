@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +33,13 @@ class Venv:
             RuntimeFailed: there is no such file, or the environment cannot be made.
         """
         folder, name = _find_source(settings, context)
+        if settings.get("groups") and not os.path.basename(name).startswith("pylock."):
+            raise RuntimeFailed("runtime: venv takes groups of pylock.toml only", 'use name = "uv"')
         interpreter = _find_interpreter(settings.get("python"))
         path = os.path.join(folder, name)
         if os.path.basename(name).startswith("pylock."):
-            requirements, local = read_pylock(
-                path, settings.get("extras", ()), settings.get("groups", ())
-            )
+            extras, groups = settings.get("extras", ()), settings.get("groups", ())
+            requirements, local = read_pylock(path, interpreter, extras, groups)
         else:
             is_project = os.path.basename(name) == "pyproject.toml"
             requirements = _decide(path, interpreter, is_project, settings.get("extras", ()))
@@ -81,24 +83,36 @@ def _find_interpreter(wanted: str | None) -> Interpreter:
 def _decide(path: str, interpreter: Interpreter, is_project: bool, extras: list[str]) -> bytes:
     """Return the list of what pip would install now."""
     cwd, name = os.path.split(path)
-    if not is_project:
-        return _report(interpreter, ["-r", name], name, cwd)
+    # What is built to be told its metadata may write beside its source.
     with copied_source(cwd) as copy:
-        what = f".[{','.join(extras)}]" if extras else "."
-        return _report(interpreter, [what], name, copy)
+        what = [f".[{','.join(extras)}]" if extras else "."] if is_project else ["-r", name]
+        return _report(interpreter, what, name, copy, is_project)
 
 
-def _report(interpreter: Interpreter, what: list[str], name: str, cwd: str) -> bytes:
+def _report(
+    interpreter: Interpreter, what: list[str], name: str, cwd: str, is_project: bool
+) -> bytes:
     words = ["-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--dry-run"]
     words += ["--ignore-installed", "--report", "-", *what]
     text = run_tool([interpreter.path, *words], f"decide on versions for {name}", cwd)
     lines = []
     for found in json.loads(text)["install"]:
-        archive = found["download_info"].get("archive_info")
-        if archive is None:
-            continue
-        metadata = found["metadata"]
+        info, metadata = found["download_info"], found["metadata"]
+        archive = info.get("archive_info")
+        if found.get("is_direct") or archive is None:
+            if is_project and "dir_info" in info and _is_folder(info["url"], cwd):
+                continue
+            raise RuntimeFailed(
+                f"{name}: {metadata['name']} comes from {info['url'].partition('://')[0]}, and venv"
+                " takes packages of an index only",
+                'use runtime = "uv"',
+            )
         digests = sorted(archive.get("hashes", {}).items())
         marks = "".join(f" \\\n    --hash={kind}:{digest}" for kind, digest in digests)
         lines.append(f"{metadata['name']}=={metadata['version']}{marks}\n")
     return "".join(sorted(lines)).encode()
+
+
+def _is_folder(url: str, folder: str) -> bool:
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+    return os.path.realpath(path) == os.path.realpath(folder)

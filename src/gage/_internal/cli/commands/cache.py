@@ -22,7 +22,7 @@ from gage._internal.store.logs import counted
 
 DESCRIPTION = (
     "List what was downloaded, or made of that, and is kept; verify that it is what it was, and"
-    " remove what is not; or clear it. Runs have copies of their own and need none of it."
+    " remove what is not; or clear it. Runs need none of it, and what one is using stays."
 )
 _DAY = 86_400_000_000
 _SHOWN = 12
