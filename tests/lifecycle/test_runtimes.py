@@ -379,8 +379,9 @@ class TestProject:
         "train.py": SAY,
     }
 
-    @pytest.mark.parametrize("name", ["uv", "venv"])
-    @pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])
+    @pytest.mark.parametrize(
+        ("name", "bundle"), [kind for kind in KINDS if kind[0] == "uv" or kind[1] == "wheels"]
+    )
     def test_is_installed(self, make_project, name: str, bundle: str) -> None:
         here = make_project({"name": name, "bundle": bundle}, self.FILES)
         assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"

@@ -78,6 +78,7 @@ def _install_by_pip(tree: str, interpreter: Interpreter, wanted: Wanted) -> None
     run_tool([interpreter.path, "-m", "venv", "--without-pip", tree], "make an environment")
     pip = [interpreter.path, "-I", "-m", "pip", "--python", os.path.join(tree, "bin", "python")]
     words = [*pip, "--disable-pip-version-check", "--quiet", "install", "--no-compile", "--no-deps"]
+    words.append("--use-pep517")
     source = ["--no-index", "--find-links", wanted.wheels] if wanted.wheels else []
     if os.path.getsize(wanted.requirements):
         listed = ["--require-hashes", "-r", wanted.requirements]

@@ -68,6 +68,7 @@ def _words(uv: str | None, interpreter: Interpreter, source: str, target: str) -
         words = ["build", "--quiet", "--wheel", "--out-dir", target]
         return [uv, *words, "--python", interpreter.path, source]
     words = ["-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    words.append("--use-pep517")
     return [interpreter.path, *words, "--wheel-dir", target, source]
 
 

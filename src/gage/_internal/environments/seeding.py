@@ -41,5 +41,7 @@ def fetch_wheels(listed: str, target: str, interpreter: Interpreter, uv: str | N
             words = [uv, "venv", "--quiet", "--no-project", "--seed", "--python", interpreter.path]
             run_tool([*words, os.path.join(folder, "seed")], "make an environment for pip")
         words = [python, "-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
-        words += ["--no-deps", "--require-hashes", "-r", listed, "--wheel-dir", target]
+        # Older versions of pip would build by what is installed, which has no wheel.
+        words += ["--use-pep517", "--no-deps", "--require-hashes"]
+        words += ["-r", listed, "--wheel-dir", target]
         run_tool(words, "fetch packages", folder, env)
