@@ -43,8 +43,12 @@ _PEERS = (
     StagingPeer(
         "guildai==0.9.0",
         ("guild", "-H", ".guild", "run", "keep", "--stage", "-y"),
-        (".guild",),
-        {"guild.yml": "keep:\n  exec: 'true'\n  sourcecode:\n    - include: '*'\n"},
+        (".guild/runs",),
+        {
+            "guild.yml": "keep:\n  exec: 'true'\n  sourcecode:\n    - include: '*'\n",
+            # It wants its home to be there.
+            ".guild/README": "",
+        },
     ),
     StagingPeer(
         "dvc",
