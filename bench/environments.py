@@ -30,14 +30,14 @@ def environment_rows(place: Place) -> list[Row]:
     env = {**_NO_SYNC, "UV_CACHE_DIR": place.path("with-uv.packages")}
     stage = [place.gage, "--runs", runs, "stage"]
     kept = functools.partial(_prepare, place, project, stage, {**env, "GAGE_CACHE": cache})
-    clear = functools.partial(_clear, copy, runs)
+    clear = functools.partial(remove, copy, runs)
     uv = ["sh", "-c", _UV, "sh", copy, os.path.join(project, "requirements.txt")]
     again = place.command(stage, project, {**env, "GAGE_CACHE": cache}, before=clear)
     first = place.command(
         stage,
         project,
         {**env, "GAGE_CACHE": fresh},
-        before=functools.partial(_clear, copy, runs, fresh),
+        before=functools.partial(remove, copy, runs, fresh),
     )
     copied = ["sh", "-c", 'cp -a "$1"/.gage/runs/*/.venv "$2"', "sh", project, copy]
     return [
@@ -105,7 +105,7 @@ def _download_row(place: Place) -> Row:
             },
         )
 
-    clear = functools.partial(_clear, copy, runs)
+    clear = functools.partial(remove, copy, runs)
     return Row(
         "gage stage, 1 GiB from the cache | cp",
         place.command(
@@ -119,11 +119,3 @@ def _download_row(place: Place) -> Row:
         ),
         prepare=prepare,
     )
-
-
-def _clear(*paths: str) -> None:
-    for path in paths:
-        if os.path.isfile(path):
-            os.unlink(path)
-        else:
-            remove(path)

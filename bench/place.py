@@ -70,7 +70,10 @@ class Place:
             subprocess.run(["git", *args], cwd=folder, env=self.env(), check=True)
 
 
-def remove(path: str) -> None:
-    """Remove a directory and all in it, if it is there."""
-    if os.path.lexists(path):
-        shutil.rmtree(path)
+def remove(*paths: str) -> None:
+    """Remove files, and directories with all in them, that are there."""
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            os.unlink(path)

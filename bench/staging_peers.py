@@ -76,12 +76,12 @@ def staging_peer_rows(place: Place, cache: str) -> list[Row]:
                     [place.gage, "--runs", runs, "stage"],
                     ours,
                     {"GAGE_SYNC": "0"},
-                    before=functools.partial(_clear, runs),
+                    before=functools.partial(remove, runs),
                 ),
                 place.command(
                     [os.path.join(tools, peer.command[0]), *peer.command[1:]],
                     project,
-                    before=functools.partial(_clear, *left),
+                    before=functools.partial(remove, *left),
                 ),
                 prepare=functools.partial(_prepare, place, peer, cache, project, ours),
                 optional=True,
@@ -98,11 +98,3 @@ def _prepare(place: Place, peer: StagingPeer, cache: str, project: str, ours: st
     shutil.copytree(ours, os.path.join(project, _TREE), symlinks=True)
     place.project(os.path.basename(project), peer.files)
     install(place, peer.requirement, peer.command[0], cache, peer.setup, project)
-
-
-def _clear(*paths: str) -> None:
-    for path in paths:
-        if os.path.isfile(path):
-            os.unlink(path)
-        else:
-            remove(path)

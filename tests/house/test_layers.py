@@ -10,9 +10,10 @@ import pytest
 SRC = Path(__file__).parents[2] / "src"
 
 # From the bottom up: a layer imports itself and those before it.
-BASE = ("types", "errors", "fs", "proc", "clock", "cores", "caches")
+BASE = ("types", "errors", "fs", "proc", "clock", "cores", "caches", "lock_files")
 LAYERS = (
-    *((name,) for name in ("errors", "types", "clock", "proc", "fs", "cores", "caches")),
+    *((name,) for name in ("errors", "types", "clock", "proc", "fs", "cores")),
+    *((name,) for name in ("caches", "lock_files")),
     ("store",),
     ("environments",),
     ("downloads",),

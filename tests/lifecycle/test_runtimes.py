@@ -627,6 +627,14 @@ class TestOrdinaryProjects:
         assert here.gage("run", "train", "-q").succeeds().out == expected
         assert not list(here.dir.rglob("*.egg-info"))
 
+    def test_a_directory_called_build_is_source(self, make_project) -> None:
+        files = {"requirements.txt": "./lib\n", "train.py": "import mylib.build; print('has it')\n"}
+        setup = SETUP.replace("py_modules=['mylib']", "packages=['mylib', 'mylib.build']")
+        files |= {"lib/setup.py": setup, "lib/mylib/__init__.py": ""}
+        files |= {"lib/mylib/build/__init__.py": ""}
+        here = make_project("uv", files, sourcecode="*")
+        assert here.gage("run", "train", "-q").succeeds().out == "has it\n"
+
     def test_venv_says_what_it_cannot_pin(self, make_project) -> None:
         files = {"requirements.txt": "./lib\n", "lib/setup.py": SETUP, "lib/mylib.py": ""}
         here = make_project("venv", files)
@@ -659,6 +667,21 @@ class TestApart:
         (tmp_path / "tabulate.py").write_text("raise SystemExit('not this one')\n")
         here = make_project("uv")
         here.gage("run", "train", "-q", env={"PYTHONPATH": str(tmp_path)}).succeeds()
+
+    def test_so_are_its_hooks(self, make_project, tmp_path: Path) -> None:
+        (tmp_path / "tabulate.py").write_text("raise SystemExit('not this one')\n")
+        look = "python -c 'import tabulate'"
+        hooks = {"run": look, "stage-dependencies": look, "finalize": look}
+        here = make_project("uv", exec=hooks)
+        here.gage("run", "train", "-q", env={"PYTHONPATH": str(tmp_path)}).succeeds()
+
+    def test_what_was_asked_of_uv_is_kept_without_passwords(self, make_project) -> None:
+        here = make_project({"name": "uv", "bundle": "lock"}, own_cache=True)
+        index = {"UV_INDEX_MINE_PASSWORD": "hunter2-and-more", "UV_PUBLISH_TOKEN": "hunter2"}
+        stage(here, env=index)
+        kept = [path for path in Path(here.env["GAGE_CACHE"]).rglob("*") if path.is_file()]
+        assert any("uv python find" in path.read_text(errors="replace") for path in kept)
+        assert not any(b"hunter2" in path.read_bytes() for path in kept)
 
     def test_but_for_what_the_operation_sets(self, make_project, tmp_path: Path) -> None:
         tool = tmp_path / "tools" / "mytool"

@@ -291,7 +291,7 @@ class Stamp(NamedTuple):
 
 def scan(root: str) -> dict[str, Stamp]:
     """Return every file, link and empty directory below `root`, by path relative to it."""
-    return dict(_iter_scan(root))
+    return {path: Stamp.of(os.lstat(f"{root}/{path}")) for path in iter_paths(root)}
 
 
 def iter_paths(root: str) -> Iterator[str]:
@@ -321,23 +321,6 @@ def files_of(path: str) -> list[str]:
     if os.path.islink(path) or not os.path.isdir(path):
         return [""]
     return sorted(scan(path)) or [""]
-
-
-def _iter_scan(root: str) -> Iterator[tuple[str, Stamp]]:
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(os.path.join(root, folder)) as entries:
-            empty = True
-            for entry in entries:
-                empty = False
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                else:
-                    yield path, Stamp.of(entry.stat(follow_symlinks=False))
-        if empty and folder:
-            yield folder, Stamp.of(os.lstat(os.path.join(root, folder)))
 
 
 def remove_tree(path: str) -> None:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from gage._internal import fs
 from gage._internal.downloads.git_process import GitFailed, run_git
 from gage._internal.downloads.git_trees import damaged_files
-from gage._internal.downloads.lock_files import find_unlocked
 from gage._internal.downloads.mirrors import (
     GIT,
     LOCK,
@@ -22,6 +21,7 @@ from gage._internal.downloads.mirrors import (
     remove_folder,
 )
 from gage._internal.fs import printable
+from gage._internal.lock_files import find_unlocked
 
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 

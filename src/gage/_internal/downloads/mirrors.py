@@ -20,7 +20,7 @@ from gage._internal import clock, fs
 from gage._internal.caches import make_folder
 from gage._internal.downloads.cache import key_of
 from gage._internal.downloads.git_process import GitDiskFull, GitFailed, run_git
-from gage._internal.downloads.lock_files import open_locked
+from gage._internal.lock_files import open_locked
 from gage._internal.store.meta import json_bytes
 
 GIT = "git"

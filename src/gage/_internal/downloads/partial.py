@@ -18,7 +18,7 @@ from typing import NamedTuple
 from gage._internal import fs
 from gage._internal.caches import make_folder
 from gage._internal.downloads.cache import PARTIAL, content_name, key_of
-from gage._internal.downloads.lock_files import has_name, open_locked
+from gage._internal.lock_files import has_name, open_locked
 from gage._internal.store.meta import json_bytes
 
 _READ_SIZE = 1 << 20

@@ -19,7 +19,7 @@ from gage._internal.downloads.cache import (
     has_content,
     key_of,
 )
-from gage._internal.downloads.lock_files import find_unlocked
+from gage._internal.lock_files import find_unlocked
 
 _CONTENT = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}")
 _RECORD = re.compile(r"[0-9a-f]{32}\.json")

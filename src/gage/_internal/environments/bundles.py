@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from packaging.utils import canonicalize_name
+
 from gage._internal import fs
 from gage._internal.environments.archives import pack_tree
 from gage._internal.environments.bytecode import compile_modules
@@ -28,6 +30,7 @@ from gage._internal.store.logs import counted
 from gage._internal.store.runtime_record import (
     ARCHIVE,
     ENV,
+    ENVIRONMENT,
     LOCK,
     WHEELS,
     RuntimeRecord,
@@ -37,7 +40,6 @@ from gage.plugins import Notice, Provided
 
 # Changes whenever the same input would give another environment.
 _FORMAT = "1"
-ENVIRONMENT = ".venv"
 _FOLDER = ".runtime"
 _LIST = f"{_FOLDER}/requirements.txt"
 _WHEELS = f"{_FOLDER}/wheels"
@@ -204,7 +206,7 @@ def _packages(tree: str) -> dict[str, str]:
         if name == "METADATA" and folder.endswith(".dist-info"):
             stem = os.path.basename(folder).removesuffix(".dist-info")
             package, _, version = stem.partition("-")
-            packages[package.replace("_", "-").lower()] = version
+            packages[canonicalize_name(package)] = version
     return dict(sorted(packages.items()))
 
 

@@ -7,6 +7,7 @@ wherever it comes from.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -87,12 +88,21 @@ def _install_by_pip(tree: str, interpreter: Interpreter, wanted: Wanted) -> None
         run_tool([*words, "--no-index", *wanted.projects], "install the project")
 
 
+def entries_of(text: str) -> list[str]:
+    """Return the entries of a list of requirements, each with the lines that continue it."""
+    return re.findall(r"(?:[^\n]*\\\n)*[^\n]+\n?|\n", text)
+
+
 def has_all_digests(path: str) -> bool:
     """Tell whether each requirement of a list has a digest; one of a git commit has none."""
     with open(path, encoding="utf-8", errors="replace") as file:
-        lines = file.read().replace("\\\n", " ").splitlines()
-    wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return all("--hash=" in line for line in wanted)
+        wanted = [entry for entry in entries_of(file.read()) if is_requirement(entry)]
+    return all("--hash=" in entry for entry in wanted)
+
+
+def is_requirement(entry: str) -> bool:
+    """Tell whether an entry of a list says something, and is no comment."""
+    return bool(entry.strip()) and not entry.lstrip().startswith("#")
 
 
 def run_tool(

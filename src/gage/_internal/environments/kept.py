@@ -7,7 +7,6 @@ wants the same meanwhile waits.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -23,6 +22,7 @@ from gage._internal.environments.contents import (
     scan_contents,
     write_contents,
 )
+from gage._internal.lock_files import open_locked, open_shared
 
 FOLDER = "environments"
 TREE = "tree"
@@ -50,7 +50,7 @@ def keep_tree(
     """Return the tree of a key; `make` makes it in a directory that it is given, if need be.
 
     `make` returns facts that JSON has. To them comes `mentions`: the files that name the directory
-    where the tree was made. `wait` is called where another process is making it.
+    where the tree was made. `wait` is called where another process has been making it for a second.
 
     Raises:
         OSError: it cannot be written.
@@ -61,7 +61,8 @@ def keep_tree(
         return found
     folder = os.path.join(cache_dir(), FOLDER, key)
     make_folder(cache_dir(), folder)
-    with _locked(folder + ".lock", wait):
+    lock = open_locked(folder + ".lock", wait)
+    try:
         found = find_tree(key)
         if found:
             return found
@@ -85,6 +86,8 @@ def keep_tree(
         except BaseException:
             fs.remove_tree(part)
             raise
+    finally:
+        os.close(lock)
     return KeptTree(os.path.join(folder, TREE), contents, facts, is_new=True)
 
 
@@ -128,11 +131,8 @@ def holding(root: str) -> Iterator[None]:
         FileNotFoundError: it has been removed just now.
     """
     folder = os.path.dirname(root)
-    fd = os.open(folder + ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_shared(folder + ".lock")
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        if not has_name(fd, folder + ".lock"):
-            raise FileNotFoundError(2, os.strerror(2), root)
         os.stat(os.path.join(folder, CONTENTS))
         yield
     finally:
@@ -146,32 +146,6 @@ def mark_used(folder: str) -> None:
     except OSError:
         # A cache that can only be read is as good.
         pass
-
-
-@contextmanager
-def _locked(path: str, wait: Callable[[], None]) -> Iterator[None]:
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                wait()
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            # Whoever had it may have removed the file, with the tree.
-            if has_name(fd, path):
-                yield
-                return
-        finally:
-            os.close(fd)
-
-
-def has_name(fd: int, path: str) -> bool:
-    """Tell whether an open file is the one that goes by a path."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _remove_empty(tree: str) -> None:

@@ -20,10 +20,11 @@ from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.environments.kept import keep_tree
 from gage._internal.errors import RuntimeFailed
+from gage._internal.fs import printable
 
 # So that what is built of the same source is the same: the first time that a zip file can tell.
 _EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
-_NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage", "build")
+_NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage")
 
 
 def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | None) -> str:
@@ -39,7 +40,7 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
     def make(tree: str) -> Mapping[str, Any]:
         with copied_source(source) as copy:
             words = _words(uv, interpreter, copy, tree)
-            run_tool(words, f"build {source}", os.path.dirname(copy), _EPOCH)
+            run_tool(words, f"build {printable(source)}", os.path.dirname(copy), _EPOCH)
         for each in os.listdir(tree):
             if not each.endswith(".whl"):
                 os.unlink(os.path.join(tree, each))
@@ -49,7 +50,7 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
     tree = keep_tree(key, make)
     found = glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))
     if not found:
-        raise RuntimeFailed(f"to build {source} made no wheel")
+        raise RuntimeFailed(f"to build {printable(source)} made no wheel")
     return found[0]
 
 
@@ -58,7 +59,12 @@ def copied_source(source: str) -> Iterator[str]:
     """Yield the path of a copy of a directory, which may be written to and is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "source")
-        shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        ignored = shutil.ignore_patterns(*_NOT_COPIED)
+        try:
+            shutil.copytree(source, copy, symlinks=True, ignore=ignored)
+        except shutil.Error as error:
+            path, _, reason = error.args[0][0]
+            raise RuntimeFailed(f"{printable(path)} cannot be copied: {reason}") from None
         _make_writable(copy)
         yield copy
 
@@ -86,7 +92,8 @@ def _digest(source: str) -> str:
         folders[:] = sorted(set(folders) - set(_NOT_COPIED))
         for name in sorted(names):
             full = os.path.join(folder, name)
-            hasher.update(os.fsencode(f"{os.path.relpath(full, source)}\0"))
+            mode = os.lstat(full).st_mode
+            hasher.update(os.fsencode(f"{os.path.relpath(full, source)}\0{mode:o}\0"))
             if os.path.islink(full):
                 hasher.update(os.fsencode(os.readlink(full)))
             elif os.path.isfile(full):

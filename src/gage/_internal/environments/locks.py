@@ -13,10 +13,15 @@ import os
 import re
 import sys
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from packaging.markers import InvalidMarker, Marker
+from packaging.utils import canonicalize_name
+
 from gage._internal.environments.contents import Content
+from gage._internal.environments.installing import entries_of, is_requirement
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
@@ -51,7 +56,9 @@ def needs_what_is_outside(path: str) -> bool:
         folders = local_folders(path)
     elif name == "pyproject.toml":
         sources = _read_toml(path).get("tool", {}).get("uv", {}).get("sources", {}).values()
-        folders = [str(each["path"]) for each in sources if "path" in each]
+        # A package may have several, each with a marker.
+        lists = [each if isinstance(each, list) else [each] for each in sources]
+        folders = [str(each["path"]) for several in lists for each in several if "path" in each]
     else:
         return False
     return any(os.path.normpath(folder).startswith((os.pardir, "/")) for folder in folders)
@@ -59,11 +66,23 @@ def needs_what_is_outside(path: str) -> bool:
 
 def is_locked(data: bytes) -> bool:
     """Tell whether a list of requirements has a version and a digest for each, and nothing else."""
-    lines = data.decode(errors="replace").replace("\\\n", " ").splitlines()
-    wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    wanted = list(filter(is_requirement, entries_of(data.decode(errors="replace"))))
     return bool(wanted) and all(
-        not line.startswith("-") and "==" in line and "--hash=" in line for line in wanted
+        not entry.startswith("-") and "==" in entry and "--hash=" in entry for entry in wanted
     )
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Have a file that is not what it should be told as that, whatever is read of it.
+
+    Raises:
+        RuntimeFailed: something in it is of another type, or not there.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RuntimeFailed(f"{printable(name)} is not as it should be: {error!r}") from None
 
 
 def read_pylock(
@@ -77,8 +96,6 @@ def read_pylock(
     Raises:
         RuntimeFailed: it cannot be read, or has a package that no list can have.
     """
-    from packaging.markers import InvalidMarker, Marker
-
     data = _read_toml(path)
     lines, local = [], []
     wanted: dict[str, Any] = {
@@ -138,10 +155,8 @@ def split_local(text: str, folder: str, interpreter: Interpreter) -> tuple[str, 
     Their paths are absolute, or relative to `folder`. One whose marker does not hold for the
     interpreter is left out.
     """
-    from packaging.markers import Marker
-
     lines, local = [], []
-    for entry in re.findall(r"(?:[^\n]*\\\n)*[^\n]+\n?|\n", text):
+    for entry in entries_of(text):
         words, _, marker = entry.replace("\\\n", " ").partition(" --hash=")[0].partition(" ;")
         named = words.strip().removeprefix("-e ").partition(" @ ")
         address = (named[2] or named[0]).strip()
@@ -169,11 +184,11 @@ def with_digests(requirements: bytes, wheels: Sequence[Content]) -> bytes:
     """Return a list with the digests of wheels too; some were built of a source archive."""
     digests: dict[str, list[str]] = {}
     for each in wheels:
-        name = re.sub(r"[-_.]+", "-", each.path.partition("-")[0]).lower()
+        name = canonicalize_name(each.path.partition("-")[0])
         digests.setdefault(name, []).append(each.sha256)
-    entries = re.findall(r"(?:[^\n]*\\\n)*[^\n]+\n?|\n", requirements.decode())
+    entries = entries_of(requirements.decode())
     for number, entry in enumerate(entries):
-        name = re.sub(r"[-_.]+", "-", re.split(r"[\s=@\[;]", entry, maxsplit=1)[0]).lower()
+        name = canonicalize_name(re.split(r"[\s=@\[;]", entry, maxsplit=1)[0])
         missing = [digest for digest in digests.get(name, []) if digest not in entry]
         if missing:
             more = "".join(f" \\\n    --hash=sha256:{digest}" for digest in missing)

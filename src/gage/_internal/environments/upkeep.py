@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -16,9 +15,9 @@ from gage._internal.environments.kept import (
     FOLDER,
     KeptTree,
     find_tree,
-    has_name,
     unfinished,
 )
+from gage._internal.lock_files import find_unlocked
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _READ_SIZE = 1 << 20
@@ -116,15 +115,12 @@ def _remove(cache: str, key: str) -> None:
 @contextmanager
 def _locked(cache: str, key: str) -> Iterator[bool]:
     """Hold the lock of a tree, if nobody else does; yield whether that is so."""
-    path = os.path.join(cache, FOLDER, key + ".lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = find_unlocked(os.path.join(cache, FOLDER, key + ".lock"))
+    if fd is None:
+        yield False
+        return
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield has_name(fd, path)
+        yield True
     finally:
         os.close(fd)
 

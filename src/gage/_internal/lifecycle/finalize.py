@@ -11,7 +11,7 @@ from typing import Any
 from gage._internal import clock, fs
 from gage._internal.errors import GageError
 from gage._internal.fs import Stamp, printable
-from gage._internal.lifecycle.environment import SYSTEM, Environment, linked
+from gage._internal.lifecycle.environment import SYSTEM, Environment
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.masking import Mask
 from gage._internal.store import layout, lock, manifest, meta
@@ -86,9 +86,8 @@ def _run_finalize_hook(
 ) -> None:
     command = exec_part(data.get("exec"), FINALIZE)
     if command is not None:
-        env = {**meta.read_cmd(run).env, **environment.variables, **secrets, **run_env(run)}
-        with linked(environment):
-            run_hook(run, FINALIZE, command, env, f"exec.{FINALIZE}", mask)
+        env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
+        run_hook(run, FINALIZE, command, env, environment, f"exec.{FINALIZE}", mask)
 
 
 def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:

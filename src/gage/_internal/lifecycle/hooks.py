@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from gage._internal.errors import HookFailed
 from gage._internal.fs import printable
+from gage._internal.lifecycle.environment import Environment, linked, without_foreign
 from gage._internal.lifecycle.execute import CannotExecute, StopSignals, execute
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.store import layout
@@ -27,9 +28,17 @@ def run_env(run: Run) -> Mapping[str, str]:
 
 
 def run_hook(
-    run: Run, phase: str, command: Sequence[str], env: Mapping[str, str], name: str, mask: Mask
+    run: Run,
+    phase: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    environment: Environment,
+    name: str,
+    mask: Mask,
 ) -> None:
     """Run the hook of a phase; `name` is its key in the Gage file, `env` added to the inherited.
+
+    It finds what the run's `environment` has. A hook is never run in a container.
 
     What `mask` knows as secret is not in the output that is kept.
 
@@ -40,10 +49,10 @@ def run_hook(
     writer = OutputWriter(run, phase)
     output = MaskedOutput(mask, writer.write)
     try:
-        with StopSignals() as signals:
-            ended = execute(
-                command, run.run_dir, {**os.environ, **env}, output.write, run.id, signals
-            )
+        inherited = without_foreign(os.environ, environment)
+        env = {**inherited, **env, **environment.variables}
+        with linked(environment), StopSignals() as signals:
+            ended = execute(command, run.run_dir, env, output.write, run.id, signals)
         output.close()
     except CannotExecute as error:
         raise HookFailed(f"{name} cannot be started: {error}") from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gage._internal import clock, fs
 from gage._internal.errors import GageError, StageFailed
 from gage._internal.lifecycle.digests import Digests, digests_path
-from gage._internal.lifecycle.environment import find_environment, linked
+from gage._internal.lifecycle.environment import find_environment
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.leaks.credentials import find_credentials, told
 from gage._internal.lifecycle.leaks.find import find_leaks, find_natives
@@ -172,13 +172,11 @@ def _run_phase_hook(
     command = exec_part(opdef.data.get("exec"), name)
     if command is None:
         return
-    environment = find_environment(run)
-    env = {**meta.read_cmd(run).env, **environment.variables, **run_env(run)}
+    env = {**meta.read_cmd(run).env, **run_env(run)}
     if project_dir is not None:
         env["PROJECT_DIR"] = project_dir
     files.thaw()
-    with linked(environment):
-        run_hook(run, phase, command, env, f"exec.{name}", _mask(opdef))
+    run_hook(run, phase, command, env, find_environment(run), f"exec.{name}", _mask(opdef))
     files.find_changes(type_)
 
 

@@ -15,6 +15,7 @@ from gage._internal.store.manifest import RUNTIME, SOURCE
 from gage._internal.store.requirements import PYTHON, Requirement
 from gage._internal.store.runtime_record import (
     ENV,
+    ENVIRONMENT,
     IMAGE,
     LOCK,
     WHEELS,
@@ -107,7 +108,7 @@ def _needs(
     """Return the programs that an environment gives to commands, and what it needs of a system."""
     if record.bundle == IMAGE:
         return EnvironmentPrograms(is_closed=True), ()
-    names = {os.path.basename(path) for path in packed if path.startswith(".venv/bin/")}
+    names = {os.path.basename(path) for path in packed if path.startswith(f"{ENVIRONMENT}/bin/")}
     folders = (f"{record.path}/bin",) if record.bundle == ENV else ()
     is_open = record.bundle in (LOCK, WHEELS)
     if record.python.get("is_staged"):

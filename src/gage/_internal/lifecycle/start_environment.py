@@ -37,6 +37,7 @@ from gage._internal.store.logs import counted, log_action
 from gage._internal.store.runtime_record import (
     ARCHIVE,
     ENV,
+    ENVIRONMENT,
     IMAGE,
     RuntimeRecord,
     find_runtime_record,
@@ -116,7 +117,7 @@ def _made(run: Run, record: RuntimeRecord) -> str:
         install(tree, interpreter, Wanted(listed, projects, wheels), find_uv())
         make_relocatable(tree, interpreter, with_interpreter=False)
         link_interpreter(tree, interpreter)
-        compile_modules(tree, interpreter.path, ".venv")
+        compile_modules(tree, interpreter.path, ENVIRONMENT)
         return {"what": f"environment of a list for {interpreter.words}"}
 
     digests = [hashlib.sha256(fs.read_bytes(path)).hexdigest() for path in (listed, *projects)]

@@ -27,6 +27,7 @@ from gage._internal.environments.locks import (
     needs_what_is_outside,
     pinned_requirements,
     read_pylock,
+    reading,
     split_local,
 )
 from gage._internal.environments.seeding import fetch_wheels
@@ -39,8 +40,10 @@ from gage.plugins import Provided, RuntimeContext
 _UV_LOCK = "uv.lock"
 _PYLOCK = "pylock.toml"
 _PROJECT = "pyproject.toml"
-_CHOOSING = ("UV_", "PYENV_", "XDG_")
+# Variables that choose a Python. Others may hold a password of an index, and are not kept.
+_CHOOSING = ("UV_PYTHON", "UV_MANAGED", "UV_NO_MANAGED", "UV_CONFIG", "UV_NO_CONFIG", "PYENV_")
 _CHOICE_FILES = (".python-version", ".python-versions", "uv.toml", _PROJECT)
+_EXPORTING = ("UV_NO_DEV", "UV_DEV", "UV_NO_GROUP", "UV_NO_DEFAULT_GROUPS", "UV_NO_SOURCES")
 _WHERE = ("UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "HOME")
 _EXPORT = ("--quiet", "--no-header", "--no-annotate")
 
@@ -58,15 +61,13 @@ class Uv:
         if uv is None:
             raise RuntimeFailed("uv is not installed", "pip install 'gage[uv]', or install uv")
         folder, name = _find_source(settings, context)
-        if context.project_dir and needs_what_is_outside(os.path.join(folder, name)):
-            # What lies beside the project does not lie beside the run.
-            folder = context.project_dir
-        interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
-        try:
+        with reading(name):
+            if context.project_dir and needs_what_is_outside(os.path.join(folder, name)):
+                # What lies beside the project does not lie beside the run.
+                folder = context.project_dir
+            interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
             requirements, local = _locked(uv, folder, name, interpreter, settings)
             indexes = index_addresses(os.path.join(folder, os.path.dirname(name), _PROJECT))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RuntimeFailed(f"{printable(name)} is not as it should be: {error!r}") from None
         projects = [
             _build(os.path.join(os.path.dirname(name), path), folder, context, interpreter, uv)
             for path in local
@@ -129,6 +130,9 @@ def _find_interpreter(uv: str, folder: str, name: str, wanted: str | None) -> In
         return run_tool(words, f"find Python {wanted}" if wanted else "find a Python", cwd).strip()
 
     path = remembered("uv python find", [uv, identity(uv), wanted, *_choices(cwd)], ask)
+    if not identity(path):
+        # It was removed, where nothing of the above changes by that.
+        path = ask()
     found = remembered("interpreter at", [path, identity(path)], lambda: find_description(path))
     if found is None:
         raise RuntimeFailed(f"{printable(path)} is no Python that works")
@@ -139,9 +143,11 @@ def _choices(cwd: str) -> list[Any]:
     """Return all by which uv chooses a Python for a directory, wherever that lies."""
     found: list[Any] = sorted(each for each in os.environ.items() if each[0].startswith(_CHOOSING))
     found += [[folder, identity(folder)] for folder in os.get_exec_path()]
-    settings = os.path.join(os.path.expanduser("~"), ".config", "uv", "uv.toml")
-    pyenv = os.environ.get("PYENV_ROOT", os.path.join(os.path.expanduser("~"), ".pyenv"))
-    found += [identity(settings), identity(os.path.join(pyenv, "version"))]
+    home = os.path.expanduser("~")
+    config = os.environ.get("XDG_CONFIG_HOME", os.path.join(home, ".config"))
+    pyenv = os.environ.get("PYENV_ROOT", os.path.join(home, ".pyenv"))
+    files = (config, "uv", "uv.toml"), ("/etc", "uv", "uv.toml"), (pyenv, "version")
+    found += [identity(os.path.join(*parts)) for parts in files]
     folder = os.path.abspath(cwd)
     while True:
         found += [digest for name in _CHOICE_FILES if (digest := _content(folder, name))]
@@ -185,7 +191,8 @@ def _lock(
             words += ["--format", "requirements.txt", "--python", interpreter.path]
             return run_tool([uv, *words], f"take {printable(name)}", cwd)
 
-        text = remembered("uv export", [*depends_on, chosen, interpreter], export)
+        variables = [os.environ.get(each) for each in _EXPORTING]
+        text = remembered("uv export", [*depends_on, chosen, interpreter, variables], export)
         requirements, local = split_local(text, cwd, interpreter)
         return requirements.encode(), local
     if kind.startswith("pylock.") and kind.endswith(".toml"):
@@ -211,14 +218,14 @@ def _build(
 
     What does not lie in the run is taken from where it is beside the project. A wheel is one.
     """
-    full = os.path.join(folder, path)
     if path.endswith(".whl"):
-        return full
+        return os.path.join(folder, path)
     inside = os.path.normpath(path)
     if folder == context.run_dir and not inside.startswith((os.pardir, "/")):
         digest = context.digest(inside)
-        return build_wheel(os.path.join(folder, inside), digest, interpreter, uv)
-    return build_wheel(os.path.join(context.project_dir or folder, path), "", interpreter, uv)
+        return build_wheel(os.path.normpath(os.path.join(folder, inside)), digest, interpreter, uv)
+    beside = os.path.normpath(os.path.join(context.project_dir or folder, path))
+    return build_wheel(beside, "", interpreter, uv)
 
 
 def _can_be_moved(uv: str, interpreter: Interpreter) -> bool:

@@ -13,7 +13,7 @@ from gage._internal.environments.bundles import Locked, provide_environment
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
-from gage._internal.environments.locks import local_folders, read_pylock
+from gage._internal.environments.locks import local_folders, read_pylock, reading
 from gage._internal.environments.seeding import fetch_wheels
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
@@ -37,15 +37,18 @@ class Venv:
             raise RuntimeFailed("runtime: venv takes groups of pylock.toml only", 'use name = "uv"')
         interpreter = _find_interpreter(settings.get("python"))
         path = os.path.join(folder, name)
-        if os.path.basename(name).startswith("pylock."):
-            extras, groups = settings.get("extras", ()), settings.get("groups", ())
-            requirements, local = read_pylock(path, interpreter, extras, groups)
-        else:
-            is_project = os.path.basename(name) == "pyproject.toml"
-            requirements = _decide(path, interpreter, is_project, settings.get("extras", ()))
-            local = local_folders(path) if is_project else []
+        with reading(name):
+            if os.path.basename(name).startswith("pylock."):
+                extras, groups = settings.get("extras", ()), settings.get("groups", ())
+                requirements, local = read_pylock(path, interpreter, extras, groups)
+            else:
+                is_project = os.path.basename(name) == "pyproject.toml"
+                requirements = _decide(path, interpreter, is_project, settings.get("extras", ()))
+                local = local_folders(path) if is_project else []
         projects = [
-            build_wheel(os.path.join(os.path.dirname(path), each), "", interpreter, None)
+            build_wheel(
+                os.path.normpath(os.path.join(os.path.dirname(path), each)), "", interpreter, None
+            )
             for each in local
         ]
         return provide_environment(

@@ -12,6 +12,8 @@ from gage._internal.types import NOTHING, Run
 # How an environment comes with a run: as a list of what is in it, that with the packages
 # themselves, all of it as one file, or ready to use; or as the name of an image.
 LOCK, WHEELS, ARCHIVE, ENV, IMAGE = BUNDLES = ("lock", "wheels", "archive", "env", "image")
+# Where an environment is in a run.
+ENVIRONMENT = ".venv"
 
 
 class RuntimeRecord(NamedTuple):

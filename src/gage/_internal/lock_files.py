@@ -6,6 +6,7 @@ has it now.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -51,6 +52,23 @@ def find_unlocked(path: str) -> int | None:
         raise
     os.close(fd)
     return None
+
+
+def open_shared(path: str) -> int:
+    """Open a file that is there and lock it for reading, as any number of processes may.
+
+    Raises:
+        FileNotFoundError: it is not there, or was removed meanwhile.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if not has_name(fd, path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def has_name(fd: int, path: str) -> bool:
