@@ -4,7 +4,8 @@
 `requirements*.txt` and `pyproject.toml` leave open is decided when the run is staged, by uv.
 
 To ask uv takes as long as all the rest once the environment is there, so what it answers is kept
-with all that this follows from.
+with all that this follows from. What it decided on versions holds for ten minutes at most, so that
+the runs of a batch have the same, and the next morning has what is new.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gage._internal import clock
 from gage._internal.environments.bundles import Locked, provide_environment
-from gage._internal.environments.installing import find_uv, run_tool
+from gage._internal.environments.installing import (
+    entries_of,
+    find_uv,
+    is_requirement,
+    run_tool,
+)
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import (
@@ -45,6 +53,8 @@ _CHOOSING = ("UV_PYTHON", "UV_MANAGED", "UV_NO_MANAGED", "UV_CONFIG", "UV_NO_CON
 _CHOICE_FILES = (".python-version", ".python-versions", "uv.toml", _PROJECT)
 _EXPORTING = ("UV_NO_DEV", "UV_DEV", "UV_NO_GROUP", "UV_NO_DEFAULT_GROUPS", "UV_NO_SOURCES")
 _WHERE = ("UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "HOME")
+# What an index answers may be another later; pages of PyPI are good for as long.
+_SAME_FOR = 600
 _EXPORT = ("--quiet", "--no-header", "--no-annotate")
 
 
@@ -204,11 +214,40 @@ def _lock(
     # A list alone is to do for other platforms too.
     words += ["--universal"] if settings.get("bundle") == LOCK else []
     words += ["--python", interpreter.path, kind]
-    text = run_tool([uv, *words], f"decide on versions for {printable(name)}", cwd)
+
+    def decide() -> str:
+        return run_tool([uv, *words], f"decide on versions for {printable(name)}", cwd)
+
+    if kind.endswith(".txt") and not _names_files(path):
+        slot = clock.now() // 1_000_000 // _SAME_FOR
+        depends_on = [
+            slot,
+            uv,
+            identity(uv),
+            words,
+            _content(cwd, kind),
+            _settings(),
+            _choices(cwd),
+        ]
+        text = remembered("uv pip compile", depends_on, decide)
+    else:
+        text = decide()
     requirements, local = split_local(text, cwd, interpreter)
     if kind == _PROJECT and local_folders(path):
         local = [".", *local]
     return pinned_requirements(requirements), local
+
+
+def _names_files(path: str) -> bool:
+    """Tell whether a list of requirements may name other files, or packages on this machine."""
+    entries = filter(is_requirement, entries_of(read_bytes(path).decode(errors="replace")))
+    return any(re.search(r"^\s*[-./]|[/\\]|file:", entry) for entry in entries)
+
+
+def _settings() -> str:
+    """Return a digest of all variables that uv may go by; some hold passwords."""
+    variables = [each for each in os.environ.items() if each[0].startswith(("UV_", "SSL_"))]
+    return hashlib.sha256(os.fsencode(repr(sorted(variables)))).hexdigest()
 
 
 def _build(
