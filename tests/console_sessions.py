@@ -18,6 +18,7 @@ from pathlib import Path
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _MASKS = [
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
+    (r"\bseal [0-9a-f]{16}\b", "seal <digest>"),
     (r"\b[0-9a-f]{8}\b", "<id>"),
     (r"\b[bdfghjklmnprstvz][aiou][a-z][aiou][a-z]-[a-z][aiou][a-z][aiou][a-z]\b", "<name>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+[+-]\d\d:\d\d", "<date>"),

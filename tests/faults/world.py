@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from gage._internal import fs
 from gage._internal.catalog.find import list_runs
 from gage._internal.catalog.leftovers import find_leftovers
-from gage._internal.store import manifest, status
+from gage._internal.store import status
 from gage._internal.store.record import find_record
+from gage._internal.store.verify import verify as verify_all
 from gage._internal.types import Run
 
 ROOT = Path(__file__).parents[2]
@@ -251,7 +252,7 @@ def verify(run: Run) -> None:
     record = find_record(run)
     if record.damage is not None:
         raise Fault(f"a staged run is damaged: {record.damage}")
-    manifest.verify(run)
+    verify_all(run)
     checked = subprocess.run(
         ["sha256sum", "-c", "--strict", "--quiet", f"../{run.id}.meta/manifest"],
         cwd=run.run_dir,

@@ -17,7 +17,7 @@ from gage._internal.errors import ArchiveRefused, DependencyError
 from gage._internal.lifecycle import archives
 from gage._internal.lifecycle.archives import unpack_archive
 from gage._internal.lifecycle.stage import stage_run
-from gage._internal.store import manifest
+from gage._internal.store.verify import verify
 from runs_on_disk import files_below, read
 
 
@@ -234,7 +234,7 @@ class TestDependency:
             depends = {"files": str(tmp_path / "x"), "unpack": True, **settings}
             run = make_initialized("true", opdef={"sourcecode": False, "depends": depends})
             stage_run(run, str(project_dir))
-            manifest.verify(run)
+            verify(run)
             return run
 
         return stage

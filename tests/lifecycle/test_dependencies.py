@@ -13,9 +13,9 @@ import pytest
 from gage._internal.errors import DependencyError, SourceRefused
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.start import start_run
-from gage._internal.store import manifest
 from gage._internal.store.attributes import add_tags, set_label
 from gage._internal.store.status import run_status
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 from runs_on_disk import files_below, meta_file, read
 
@@ -29,7 +29,7 @@ def stage(make_initialized, project_dir: Path):
         opdef = {"sourcecode": False, "depends": settings}
         run = make_initialized("true", opdef=opdef, name="use")
         stage_run(run, str(project_dir), notice=(told if told is not None else []).append)
-        manifest.verify(run)
+        verify(run)
         return run
 
     return stage

@@ -17,6 +17,7 @@ from gage._internal.lifecycle import copying, digests
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import manifest
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 
 
@@ -43,7 +44,7 @@ def stage(make_initialized, project_dir: Path):
     def stage(share: bool = False, **options) -> Run:
         run = make_initialized("true", **options)
         stage_run(run, str(project_dir), share=share)
-        manifest.verify(run)
+        verify(run)
         return run
 
     return stage
@@ -204,7 +205,7 @@ def test_what_a_hook_may_write_to_is_copied(stage) -> None:
     first = stage(share=True)
     second = stage(True, opdef=opdef)
     assert file_of(second, "train.py").read_text() == "print(1)\nmore\n"
-    manifest.verify(first)
+    verify(first)
 
 
 @pytest.mark.parametrize("order", [("none", "train.py"), ("train.py", "none")])
@@ -242,7 +243,7 @@ def test_shared_files_outlive_the_run_they_were_copied_for(stage) -> None:
     second = stage(share=True)
     delete_run(first)
     purge_run(Run(first.id, str(Path(first.run_dir).parent / ".trash" / first.id)))
-    manifest.verify(second)
+    verify(second)
     # The link that went changed the last of its times: it is read, found to be the same, shared.
     third = stage(share=True)
     assert inode_of(third, "train.py") == inode_of(second, "train.py")

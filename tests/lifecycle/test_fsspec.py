@@ -19,7 +19,7 @@ from fsspec.registry import known_implementations
 from gage._internal.downloads import fetch, objects
 from gage._internal.errors import DependencyError, SecretMissing
 from gage._internal.lifecycle.stage import stage_run
-from gage._internal.store import manifest
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 from real_servers import S3, SECRET, Ssh, serving_s3, serving_ssh
 from runs_on_disk import files_below, read
@@ -124,7 +124,7 @@ def stage(make_initialized, project_dir: Path):
         opdef = {"sourcecode": False, "depends": {"fsspec": value, **settings}}
         run = make_initialized("true", opdef=opdef)
         stage_run(run, str(project_dir), notice=(told if told is not None else []).append)
-        manifest.verify(run)
+        verify(run)
         return run
 
     return stage

@@ -18,7 +18,7 @@ import pytest
 from gage._internal.downloads.mirrors import Mirror, mirror_folder
 from gage._internal.errors import DependencyError
 from gage._internal.lifecycle.stage import stage_run
-from gage._internal.store import manifest
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 from git_repositories import Repository
 from runs_on_disk import files_below, read
@@ -51,7 +51,7 @@ def stage(make_initialized, project_dir: Path):
         opdef = {"sourcecode": False, "depends": {"git": git, **settings}}
         run = make_initialized("true", opdef=opdef)
         stage_run(run, str(project_dir), notice=(told if told is not None else []).append)
-        manifest.verify(run)
+        verify(run)
         return run
 
     return stage

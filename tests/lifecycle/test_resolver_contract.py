@@ -16,7 +16,7 @@ from gage._internal.errors import DependencyError
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.stage_dependencies import Dependency, resolve_dependencies
 from gage._internal.lifecycle.start import start_run
-from gage._internal.store import manifest
+from gage._internal.store.verify import verify
 from gage._internal.types import OpDef, Run
 from git_repositories import Repository
 from real_servers import S3, SECRET, Ssh, serving_s3, serving_ssh
@@ -193,7 +193,7 @@ def stage(make_initialized, project_dir: Path, source: Source):
         depends = {source.key: source.value if value is None else value, **settings}
         run = make_initialized("true", opdef={"sourcecode": False, "depends": depends}, name="use")
         stage_run(run, str(project_dir), notice=(told if told is not None else []).append)
-        manifest.verify(run)
+        verify(run)
         return run
 
     return stage

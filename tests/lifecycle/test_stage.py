@@ -26,6 +26,7 @@ from gage._internal.store import manifest
 from gage._internal.store.logs import parse_file_event
 from gage._internal.store.record import read_record
 from gage._internal.store.status import run_status
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 from runs_on_disk import files_below, meta_file, read
 
@@ -99,7 +100,7 @@ def test_links_inside_are_kept_as_links(make_staged, project_dir: Path) -> None:
     run = make_staged("true")
     assert os.readlink(os.path.join(run.run_dir, "latest.txt")) == "data/v1.txt"
     assert os.readlink(os.path.join(run.run_dir, "dir")) == "data"
-    assert len(manifest.verify(run)) == 3
+    assert len(verify(run)) == 3
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside.txt", "sub/../../outside.txt"])
@@ -210,7 +211,7 @@ class TestConfig:
         assert Path(run.run_dir, "train.py").read_text() == "lr = 0.5  # rate\nepochs = 3\n"
         assert Path(run.run_dir, "model.json").read_text() == '{"size": {"hidden": 32}}'
         assert mode_of(Path(run.run_dir, "train.py")) == 0o444
-        assert len(manifest.verify(run)) == 2
+        assert len(verify(run)) == 2
 
     def test_the_patch_can_be_taken_back(self, make_staged, project_dir: Path) -> None:
         (project_dir / "a.py").write_bytes(b"x = 1\r\ny = 2")
@@ -280,7 +281,7 @@ class TestHooks:
             ("d", "s", "removed.txt"),
             ("m", "s", "changed.txt"),
         ]
-        assert len(manifest.verify(run)) == 1
+        assert len(verify(run)) == 1
 
     def test_a_failing_hook_is_named_with_its_status_and_last_lines(
         self, make_initialized, project_dir: Path

@@ -19,6 +19,7 @@ from gage._internal.store.logs import parse_file_event
 from gage._internal.store.output import iter_pieces
 from gage._internal.store.record import read_record
 from gage._internal.store.status import run_status
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 from runs_on_disk import files_below, meta_file, read
 
@@ -78,12 +79,12 @@ class TestVerified:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            (change_content, "changed: a.txt (its content)"),
-            (change_mode, "changed: a.txt (its mode is 0555, not 0444)"),
+            (change_content, "changed: a.txt (expected sha256"),
+            (change_mode, "changed: a.txt (expected mode 0444, found 0555)"),
             (remove, "missing: a.txt"),
             (add, "added: extra.txt"),
-            (replace_by_link, "changed: a.txt (is of another kind)"),
-            (relink, "changed: link (points to b.txt)"),
+            (replace_by_link, "changed: a.txt (expected a file, found another kind of file)"),
+            (relink, "changed: link (expected a link to a.txt, found one to b.txt)"),
         ],
     )
     def test_a_change_stops_the_start(
@@ -395,7 +396,7 @@ class TestFinalize:
         }
         ended = {(e.path, e.kind, e.type) for e in found.ended or ()}
         assert ended == {("out/new", "f", "g"), ("changed", "f", "s"), ("empty", "d", "g")}
-        assert len(manifest.verify(run)) == 4
+        assert len(verify(run)) == 4
         events = [parse_file_event(line) for line in read(run, "log/files").splitlines()[3:]]
         assert [(e.event, e.type, e.path) for e in events] == [
             ("m", "s", "changed"),
@@ -520,8 +521,9 @@ def test_every_change_is_named_among_many_files(make_staged, project_dir: Path, 
     Path(run.run_dir, "1.txt").chmod(0o440)
     with pytest.raises(RunChanged) as caught:
         start_run(run)
-    assert str(caught.value).splitlines()[1:] == [
-        "  changed: 0.txt (its content)",
-        "  changed: 1.txt (its mode is 0440, not 0444)",
-        "  changed: 2.txt (its content)",
+    told = [line.split(" (expected sha256")[0] for line in str(caught.value).splitlines()]
+    assert told[1:] == [
+        "  changed: 0.txt",
+        "  changed: 1.txt (expected mode 0444, found 0440)",
+        "  changed: 2.txt",
     ]

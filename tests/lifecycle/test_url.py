@@ -19,7 +19,7 @@ from gage._internal.downloads.addresses import as_requested
 from gage._internal.downloads.partial import Partial, Version
 from gage._internal.errors import DependencyError
 from gage._internal.lifecycle.stage import stage_run
-from gage._internal.store import manifest
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 from runs_on_disk import files_below, read
 from web_server import Fault, WebServer, serving
@@ -71,7 +71,7 @@ def stage(make_initialized, project_dir: Path):
         opdef = {"sourcecode": False, "depends": {"url": url, **settings}}
         run = make_initialized("true", opdef=opdef)
         stage_run(run, str(project_dir), notice=(told if told is not None else []).append)
-        manifest.verify(run)
+        verify(run)
         return run
 
     return stage

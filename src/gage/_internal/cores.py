@@ -11,7 +11,7 @@ import errno
 import marshal
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,17 +38,24 @@ def is_much(files: int, size: Callable[[], int]) -> bool:
     return files >= _MANY_FILES or (files > 1 and size() >= _MANY_BYTES)
 
 
-def do_all(work: Work, items: Sequence[Any], common: Any, much: bool) -> list[Any]:
+def do_all(
+    work: Work,
+    items: Sequence[Any],
+    common: Any,
+    much: bool,
+    tell: Callable[[int], None] | None = None,
+) -> list[Any]:
     """Return what `work(item, common)` returns for each item, in their order.
 
-    Several processes do it where it is `much`.
+    Several processes do it where it is `much`. `tell` is told now and then how many of the items,
+    from the first on, were begun.
 
     Raises:
         OSError: as `work` did; `filename` is kept.
     """
     helpers = _helper_count(items) if much else 0
     if helpers == 0:
-        return [work(item, common) for item in items]
+        return [work(item, common) for item in _telling(items, tell)]
     batches = _batches(len(items))
     tokens, feed = os.pipe()
     os.write(feed, b"".join(n.to_bytes(_TOKEN, "little") for n in range(len(batches))))
@@ -58,7 +65,7 @@ def do_all(work: Work, items: Sequence[Any], common: Any, much: bool) -> list[An
         try:
             for _ in range(helpers):
                 processes += [_start_helper(work, items, common, tokens)]
-            done = _take_batches(work, items, common, tokens)
+            done = _take_batches(work, items, common, tokens, tell=tell)
             for process in processes:
                 done += _results(process)
         except BaseException:
@@ -76,6 +83,13 @@ def do_all(work: Work, items: Sequence[Any], common: Any, much: bool) -> list[An
     return results
 
 
+def _telling(items: Sequence[Any], tell: Callable[[int], None] | None) -> Iterator[Any]:
+    for number, item in enumerate(items):
+        if tell is not None:
+            tell(number)
+        yield item
+
+
 def _helper_count(items: Sequence[Any]) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if not sys.executable or not cores or not os.path.isfile(__file__):
@@ -88,7 +102,12 @@ def _batches(count: int) -> range:
 
 
 def _take_batches(
-    work: Work, items: Sequence[Any], common: Any, tokens: int, parent: int | None = None
+    work: Work,
+    items: Sequence[Any],
+    common: Any,
+    tokens: int,
+    parent: int | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> list[_Batch]:
     """Do what the tokens tell; `parent` is the process that is helped, without which to end."""
     batches = _batches(len(items))
@@ -98,6 +117,8 @@ def _take_batches(
         if not token:
             return done
         start = batches[int.from_bytes(token, "little")]
+        if tell is not None:
+            tell(start)
         results = []
         for item in items[start : start + batches.step]:
             if parent is not None and os.getppid() != parent:

@@ -18,11 +18,12 @@ from typing import NamedTuple
 from gage._internal import fs, proc
 from gage._internal.catalog.trash import move_run, parts, purge_run, trash_dir
 from gage._internal.errors import GageError, RunDamaged
-from gage._internal.store import layout, lock, manifest
+from gage._internal.store import layout, lock
 from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.lock import Holder
 from gage._internal.store.logs import log_action
 from gage._internal.store.record import read_record
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 
 # What has no mark was made by a program that uses the parts of Gage by itself, and may go on.
@@ -400,7 +401,7 @@ def _give_back(run: Run, holder: Holder) -> None:
     Raises:
         RunChanged: it is not as it was staged.
     """
-    manifest.verify(run)
+    verify(run)
     fs.sync(run.run_dir, layout.run_meta_dir(run))
     if lock.find_holder(run) == holder and _has_not_begun(run):
         log_action(run, f"Given back: {holder} is gone, and had started nothing")

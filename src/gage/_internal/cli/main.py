@@ -37,6 +37,7 @@ COMMANDS = {
     "delete": "move runs to the trash",
     "restore": "bring runs back from the trash",
     "purge": "remove deleted runs for good",
+    "verify": "compare runs with what was recorded of them, to the last byte",
     "check": "check a run, or this installation and project",
     "cache": "list, verify or clear what was downloaded",
     "completion": "print the completion script of a shell",

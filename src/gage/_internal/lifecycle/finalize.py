@@ -14,10 +14,11 @@ from gage._internal.fs import Stamp, printable
 from gage._internal.lifecycle.environment import SYSTEM, Environment
 from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.masking import Mask
-from gage._internal.store import layout, lock, manifest, meta
+from gage._internal.store import layout, lock, manifest, meta, verified
 from gage._internal.store.command_lines import FINALIZE, RUN, exec_part
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_action, log_files
 from gage._internal.store.manifest import GENERATED, Entry, Manifest
+from gage._internal.store.seal import seal_ended
 from gage._internal.types import NOTHING, Run
 
 DEFAULT_SUMMARY = "summary.json"
@@ -61,15 +62,26 @@ def finalize_run(
         if meta.has_meta(run, name):
             fs.make_read_only(layout.meta_path(run, name))
     stopped = meta.prepare_time(run, layout.STOPPED, clock.now())
-    if _took_long(run):
-        try:
+    try:
+        seal_ended(run, stopped)
+        if _took_long(run):
             fs.sync(run.run_dir, layout.run_meta_dir(run))
-        except OSError as failure:
-            error = error or str(failure)
-            meta.write_text(run, layout.ERROR, error)
+    except (GageError, OSError) as failure:
+        error = error or str(failure)
+        meta.write_text(run, layout.ERROR, error)
+        _seal_again(run, stopped)
     fs.put_in_place(stopped, layout.meta_path(run, layout.STOPPED))
+    verified.forget(run)
     lock.release(run)
     return error
+
+
+def _seal_again(run: Run, stopped: str) -> None:
+    try:
+        seal_ended(run, stopped)
+    except (GageError, OSError):
+        # What went wrong is recorded; a run without a whole seal does not verify.
+        pass
 
 
 def _took_long(run: Run) -> bool:

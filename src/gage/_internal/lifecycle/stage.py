@@ -37,6 +37,7 @@ from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.logs import log_action, log_actions
 from gage._internal.store.manifest import DEPENDENCY, RUNTIME, SOURCE, Manifest
 from gage._internal.store.requirements import write_requirements
+from gage._internal.store.seal import seal_staged
 from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def _has_hook(opdef: OpDef) -> bool:
 def _call_staged(run: Run, durable: bool) -> None:
     staged = meta.prepare_time(run, layout.STAGED, clock.now())
     try:
+        seal_staged(run, staged)
         if durable:
             fs.sync(run.run_dir, layout.run_meta_dir(run))
             lock.release(run)

@@ -26,10 +26,11 @@ from gage._internal.lifecycle.hooks import run_env
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.lifecycle.secret_values import read_secrets, secret_names
 from gage._internal.lifecycle.system.compare import Comparison, check_system
-from gage._internal.store import layout, lock, manifest, meta, status
+from gage._internal.store import layout, lock, meta, status
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.output import OutputWriter
+from gage._internal.store.verify import verify
 from gage._internal.types import NOTHING, OpCmd, Run
 
 # Held while the run executes, so that its end can be recorded on a disk it has filled.
@@ -135,7 +136,7 @@ def _prepare(
     unmet = check_system(run, force)
     secrets = read_secrets(names) if names else NOTHING
     try:
-        return command, unmet, manifest.verify(run), secrets
+        return command, unmet, verify(run), secrets
     except RunChanged:
         # Another may have started it meanwhile, and what it generates is no change.
         _check_staged(run)

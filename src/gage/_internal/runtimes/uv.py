@@ -220,7 +220,7 @@ def _lock(
 
     if kind.endswith(".txt") and not _names_files(path):
         slot = clock.now() // 1_000_000 // _SAME_FOR
-        depends_on = [
+        facts = [
             slot,
             uv,
             identity(uv),
@@ -229,7 +229,7 @@ def _lock(
             _settings(),
             _choices(cwd),
         ]
-        text = remembered("uv pip compile", depends_on, decide)
+        text = remembered("uv pip compile", facts, decide)
     else:
         text = decide()
     requirements, local = split_local(text, cwd, interpreter)

@@ -36,6 +36,7 @@ RUNTIME = "runtime.json"
 REQUIRES = "requires.json"
 UNCOMMITTED = "uncommitted.patch"
 MANIFEST = "manifest"
+SEAL = "seal"
 OUTPUT = "output"
 SUMMARY = "summary.json"
 

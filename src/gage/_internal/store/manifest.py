@@ -19,17 +19,15 @@ or removed keeps its lines, the digest line behind `#- ` so that it is not check
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from gage._internal import cores, fs
-from gage._internal.errors import RunChanged, RunDamaged
-from gage._internal.fs import Stamp
+from gage._internal import fs
+from gage._internal.errors import RunDamaged
 from gage._internal.store import layout, meta
 from gage._internal.types import Run
 
@@ -49,14 +47,11 @@ _SUPERSEDED = "#- "
 _DASH = "./-"
 _OWNER_WRITE = 0o200
 _READ_SIZE = 1 << 20
-_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # A file whose path needs no escapes and stays below the directory it is relative to.
 _PLAIN_ENTRY = re.compile(
     r"#\tf\t(.)\t([0-7]{4})\t([0-9]+)\n"
     r"([0-9a-f]{64})  ((?!(?:[^\n]*/)?\.{0,2}(?:/|\n))[^\\\r\n]+)\n"
 )
-# Bytes from which on it matters when a file is read.
-_LARGE = 4 << 20
 
 
 class Entry(NamedTuple):
@@ -74,6 +69,11 @@ class Entry(NamedTuple):
     sha256: str = ""
     target: str = ""
     superseded: bool = False
+
+    @property
+    def is_writable(self) -> bool:
+        """Tell whether the run may write to it."""
+        return bool(self.kind == FILE and self.mode & _OWNER_WRITE)
 
 
 class Manifest(NamedTuple):
@@ -104,7 +104,7 @@ def entry_of(root: str, path: str, type_: str) -> Entry:
     found = os.lstat(full)
     mode = stat.S_IMODE(found.st_mode)
     if stat.S_ISREG(found.st_mode):
-        size, digest = _digest(full)
+        size, digest = file_digest(full)
         return Entry(path, FILE, type_, mode, size, sha256=digest)
     if stat.S_ISLNK(found.st_mode):
         target = os.readlink(full)
@@ -114,7 +114,12 @@ def entry_of(root: str, path: str, type_: str) -> Entry:
     raise ValueError(f"{fs.printable(path)} is a socket, a pipe or a device")
 
 
-def _digest(path: str) -> tuple[int, str]:
+def file_digest(path: str) -> tuple[int, str]:
+    """Return the size and the SHA-256 of a regular file.
+
+    Raises:
+        OSError: it cannot be read, or is a link.
+    """
     hasher = hashlib.sha256()
     size = 0
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -268,94 +273,3 @@ def _safe_path(path: str) -> str:
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
         raise ValueError
     return path
-
-
-def verify(run: Run) -> Mapping[str, Stamp]:
-    """Compare every file of a run directory with the manifest; return their stamps.
-
-    A stamp is taken before the file is read, so one that is the same later tells that the file
-    is still what was verified.
-
-    Raises:
-        RunChanged: files are missing, changed or added; the message names them.
-        RunDamaged: the manifest cannot be read.
-    """
-    expected = read_manifest(run).present()
-    found = set(fs.iter_paths(run.run_dir))
-    both = _large_first([expected[path] for path in expected.keys() & found])
-    much = cores.is_much(len(both), lambda: sum(entry.size for entry in both))
-    results = cores.do_all(compare_file, [tuple(entry) for entry in both], run.run_dir, much)
-    faults = [f"missing: {fs.printable(path)}" for path in sorted(expected.keys() - found)]
-    faults += [f"added: {fs.printable(path)}" for path in sorted(found - expected.keys())]
-    faults += sorted(
-        f"changed: {fs.printable(entry.path)} ({result})"
-        for entry, result in zip(both, results, strict=True)
-        if isinstance(result, str)
-    )
-    if faults:
-        raise RunChanged(_describe(run, faults), "stage it again")
-    return {entry.path: Stamp(*stamp) for entry, stamp in zip(both, results, strict=True)}
-
-
-def _large_first(entries: Iterable[Entry]) -> list[Entry]:
-    """Return entries so that no core is left with a large one at the end; the small by path."""
-    return sorted(entries, key=lambda e: (-e.size if e.size >= _LARGE else 0, e.path))
-
-
-def compare_file(item: tuple[Any, ...], root: str) -> str | tuple[int, ...]:
-    """Return how a file below `root` differs from the entry of which `item` has the values.
-
-    Where it does not, its stamp is returned. Four system calls for a small file, not more.
-    """
-    path, kind, type_, mode, size, sha256, target, _ = item
-    try:
-        if kind != FILE:
-            found = os.lstat(f"{root}/{path}")
-            entry = entry_of(root, path, type_)
-            if entry.kind != kind:
-                return "is of another kind"
-            if entry.target != target:
-                return f"points to {fs.printable(entry.target)}"
-            if kind == DIRECTORY and entry.mode != mode:
-                return f"its mode is {entry.mode:04o}, not {mode:04o}"
-            return tuple(Stamp.of(found))
-        fd = os.open(f"{root}/{path}", _READ_FLAGS)
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                return "is of another kind"
-            if found.st_size != size or _digest_open(fd, size) != sha256:
-                return "its content"
-        finally:
-            os.close(fd)
-    except OSError as error:
-        is_other = error.errno in (errno.ELOOP, errno.ENXIO)
-        return "is of another kind" if is_other else str(error)
-    except ValueError as error:
-        return str(error)
-    found_mode = stat.S_IMODE(found.st_mode)
-    if found_mode != mode:
-        return f"its mode is {found_mode:04o}, not {mode:04o}"
-    return found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _digest_open(fd: int, size: int) -> str:
-    """Return the digest of an open file from where it stands; "" where it is larger."""
-    data = os.read(fd, min(size, _READ_SIZE) + 1)
-    if len(data) == size:
-        return hashlib.sha256(data).hexdigest()
-    hasher = hashlib.sha256()
-    while data:
-        hasher.update(data)
-        size -= len(data)
-        if size < 0:
-            return ""
-        data = os.read(fd, _READ_SIZE)
-    return hasher.hexdigest()
-
-
-def _describe(run: Run, faults: Iterable[str], most: int = 20) -> str:
-    faults = list(faults)
-    shown = "".join(f"\n  {fault}" for fault in faults[:most])
-    rest = f"\n  and {len(faults) - most} more" if len(faults) > most else ""
-    return f"run {run.id} is not as it was staged:{shown}{rest}"

@@ -17,6 +17,7 @@ from gage._internal.fs import printable
 from gage._internal.project.operations import find_operation
 from gage._internal.store import layout, manifest, meta, status
 from gage._internal.store.record import find_record, read_record
+from gage._internal.store.verify import verify
 from gage._internal.types import Run
 
 TYPE_CHECKING = False
@@ -142,7 +143,7 @@ def _run_checks(run: Run) -> Iterator[Check]:
 
 
 def _files(run: Run) -> str:
-    told = f"{len(manifest.verify(run))} as in the manifest"
+    told = f"{len(verify(run))} as in the manifest"
     changed = list(map(printable, manifest.find_changed(run)))
     return f"{told}; the run itself changed {', '.join(changed)}" if changed else told
 
