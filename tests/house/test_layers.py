@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gage._internal.portable import carried
+
 SRC = Path(__file__).parents[2] / "src"
 
 # From the bottom up: a layer imports itself and those before it.
@@ -21,6 +23,7 @@ LAYERS = (
     ("catalog",),
     ("project",),
     ("lifecycle",),
+    ("runner",),
     ("resolvers", "runtimes", "engines", "remotes"),
     ("board",),
     ("run_util", "api"),
@@ -29,7 +32,7 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # What a runner elsewhere has: nothing but this and the standard library.
-CARRIED = ("gage._internal.lifecycle.start",)
+CARRIED = ("gage._internal.lifecycle.start", "gage._internal.runner.main")
 
 
 def module_name(path: Path) -> str:
@@ -89,7 +92,9 @@ def carried_modules() -> set[str]:
         module = waiting.pop()
         if module in MODULES and module not in found:
             found.add(module)
-            waiting.extend(imports_of(module))
+            # What the public functions need is imported when they are called.
+            waiting.extend(imports_of(module) if module != "gage" else ())
+            waiting.append(module.rpartition(".")[0])
     return found
 
 
@@ -106,7 +111,11 @@ def test_what_a_capsule_carries_needs_the_standard_library_only(module: str) -> 
 def test_what_a_capsule_carries_is_base_store_environments_and_start() -> None:
     """Starting a run drags in nothing that knows projects, catalogs or command lines."""
     layers = {layer_of(module) for module in carried_modules() if "._internal." in module}
-    assert layers == {*BASE, "store", "environments", "lifecycle"}
+    assert layers == {*BASE, "store", "environments", "portable", "lifecycle", "runner"}
+
+
+def test_a_runner_has_all_that_it_imports() -> None:
+    assert sorted(carried.MODULES) == sorted(carried_modules())
 
 
 def test_base_imports_nothing_above_it() -> None:

@@ -207,3 +207,15 @@ class CheckFailed(GageError):
     """`gage check` found something that is not in order."""
 
     reference = "check-failed"
+
+
+class CapsuleRefused(GageError):
+    """A capsule is none, is damaged, or holds what an honest one does not."""
+
+    reference = "capsule-refused"
+
+
+class RunConflict(GageError):
+    """A run that arrives is another than the one that is there under its id."""
+
+    reference = "run-conflict"

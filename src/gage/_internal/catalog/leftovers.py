@@ -18,6 +18,7 @@ from typing import NamedTuple
 from gage._internal import fs, proc
 from gage._internal.catalog.trash import move_run, parts, purge_run, trash_dir
 from gage._internal.errors import GageError, RunDamaged
+from gage._internal.portable.arrival import finish_arrival, is_arrival
 from gage._internal.store import layout, lock
 from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.lock import Holder
@@ -176,11 +177,17 @@ def _files_left(folder: str, names: Iterable[str]) -> Iterator[Leftover]:
     """Yield what is abandoned of these names, but the marks: they go with their runs."""
     for name in names:
         if fs.is_abandoned(name) and not layout.is_run_id(fs.find_name_beside(name) or ""):
-            yield _unfinished(os.path.join(folder, name))
+            path = os.path.join(folder, name)
+            yield _arrived_in_part(path) if is_arrival(name) else _unfinished(path)
 
 
 def _unfinished(path: str) -> Leftover:
     return Leftover(path, "an unfinished file", "removed", lambda: fs.remove_tree(path))
+
+
+def _arrived_in_part(path: str) -> Leftover:
+    what, remedy = "a run that arrived in part", "removed, or put in place where only that was left"
+    return Leftover(path, what, remedy, lambda: finish_arrival(path))
 
 
 def _beside_gitignore(home: str) -> Iterator[Leftover]:

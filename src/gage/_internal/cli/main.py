@@ -38,6 +38,8 @@ COMMANDS = {
     "restore": "bring runs back from the trash",
     "purge": "remove deleted runs for good",
     "verify": "compare runs with what was recorded of them, to the last byte",
+    "pack": "pack runs into one file that starts anywhere",
+    "unpack": "put the runs of such a file into the runs home",
     "check": "check a run, or this installation and project",
     "cache": "list, verify or clear what was downloaded",
     "completion": "print the completion script of a shell",

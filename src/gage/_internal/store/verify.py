@@ -102,7 +102,7 @@ def compare_run(
     seal = read_seal(run)
     # Of what a run does until its end, nothing is recorded where it was lost.
     is_open = seal.ended is None and meta.has_meta(run, layout.STARTED)
-    faults = list(_compare_meta(run, seal, is_open))
+    faults = list(compare_meta(run, seal, is_open))
     expected = read_manifest(run).present()
     if is_open:
         expected = {path: each for path, each in expected.items() if not each.is_writable}
@@ -130,9 +130,18 @@ def compare_run(
     return Verified(faults, stamps, sum(entry.size for entry in both))
 
 
-def _compare_meta(run: Run, seal: Seal, is_open: bool) -> Iterator[Fault]:
+def compare_meta(run: Run, seal: Seal, is_open: bool) -> Iterator[Fault]:
+    """Yield what is not as it should be of the meta files of a run.
+
+    `is_open` allows for files of which the seal does not tell, as a run has until it has ended.
+
+    Raises:
+        RunDamaged: the manifest cannot be read.
+    """
     now = find_digests(run)
-    if staged_manifest_digest(run) != seal.manifest:
+    is_as_staged = seal.ended is None and not is_open
+    digest = now.get(layout.MANIFEST) if is_as_staged else staged_manifest_digest(run)
+    if digest != seal.manifest:
         yield Fault(layout.MANIFEST, CHANGED, is_meta=True)
     sealed = {**seal.staged, **(seal.ended or {})}
     for name, digest in sealed.items():

@@ -89,7 +89,7 @@ def check_system(run: Run, force: bool = False) -> list[Comparison]:
         raise IncompatibleSystem(
             f"run {run.id} needs what this system does not have: {len(unmet)} of"
             f" {counted(len(compared), 'requirement')} {is_or_are} not met{lines}",
-            "it stays staged; gage start --force starts it all the same",
+            "it stays staged; --force starts it all the same",
             [each.as_json() for each in unmet],
         )
     return unmet

@@ -1,0 +1,1 @@
+"""The program that a capsule is: starts runs where there is nothing of Gage but itself."""

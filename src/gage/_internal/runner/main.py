@@ -1,0 +1,232 @@
+"""What a capsule does when Python executes it: list, check, verify, unpack, start, pack.
+
+Needs nothing but Python 3.9 and its standard library, and whatever the runs need. Data goes to
+stdout, all else to stderr, and the exit status is as that of the command `gage` is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gage._internal.errors import CheckFailed, GageError, RunNotFound, UsageError
+from gage._internal.fs import printable
+from gage._internal.lifecycle.start import start_run
+from gage._internal.portable.pack import pack_runs
+from gage._internal.portable.unpack import Inside, looking_inside, unpack_capsule, verify_capsule
+from gage._internal.store import layout
+from gage._internal.store.logs import counted
+from gage._internal.store.names import run_name
+from gage._internal.store.record import find_record
+from gage._internal.store.requirements import read_requirements
+from gage._internal.types import Run
+
+_CANNOT = 125
+_SHORT = 16
+_STDOUT = "o"
+
+
+def main(argv: Sequence[str], capsule: str) -> int:
+    """Do what the arguments say with the runs of a capsule; return the exit status."""
+    parser = _parser(os.path.basename(capsule))
+    args = parser.parse_args(argv)
+    command = args.command or "list"
+    try:
+        return int(_COMMANDS[command](args, capsule))
+    except GageError as error:
+        code = _CANNOT if command == "start" else error.exit_code
+        first, newline, rest = error.message.partition("\n")
+        _tell(f"{first} [{error.reference}]{newline}{rest}")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return code
+    except OSError as error:
+        _tell(f"{error} [system-error]")
+        return _CANNOT if command == "start" else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python3 {name}",
+        description="Runs of experiments with all that they need, and a program that starts them."
+        " Without a command it lists what is inside.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("list", help="list what is inside")
+    commands.add_parser("verify", help="compare all that is inside with what was recorded of it")
+    check = commands.add_parser("check", help="compare what runs need with what this system has")
+    check.add_argument("runs", nargs="*", metavar="RUN", help="a run; default: all")
+    unpack = commands.add_parser("unpack", help="unpack all runs into a directory")
+    unpack.add_argument("dir", metavar="DIR")
+    _add_outside_links(unpack)
+    start = commands.add_parser("start", help="unpack runs and start them, one after the other")
+    start.add_argument("runs", nargs="*", metavar="RUN", help="a run, or a run directory")
+    start.add_argument("--dir", help="where runs are unpacked; default: NAME.runs, here")
+    start.add_argument(
+        "--force", action="store_true", help="start what needs what this system does not have, too"
+    )
+    _add_outside_links(start)
+    pack = commands.add_parser("pack", help="pack runs, with their results, to bring them home")
+    pack.add_argument(
+        "runs", nargs="+", metavar="DIR", help="a run directory, or one with runs in it"
+    )
+    pack.add_argument("-o", "--output", metavar="FILE", help="default: NAME.capsule.zip")
+    return parser
+
+
+def _add_outside_links(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--outside-links", action="store_true", help="take links that lead out of a run, too"
+    )
+
+
+def _list(args: argparse.Namespace, capsule: str) -> int:
+    with looking_inside(capsule) as found:
+        for inside, run in found:
+            _show(inside, run)
+    sys.stdout.write(
+        f"\npython3 {os.path.basename(capsule)} check | verify | start | unpack DIR | --help\n"
+    )
+    return 0
+
+
+def _show(inside: Inside, run: Run) -> None:
+    record = inside.record
+    size = sum(entry.size for entry in inside.entries.values())
+    lines = [
+        ("run", f"{record.name}  {run.id}"),
+        ("operation", record.opref.name),
+        ("status", record.status),
+        ("command", " ".join(record.cmd.args)),
+        ("files", f"{len(inside.entries)} ({size} bytes)"),
+        ("seal", inside.seal),
+        ("requires", ", ".join(each.text for each in read_requirements(run))),
+    ]
+    for name, value in record.config.items():
+        lines.append(("config", f"{name} = {value}"))
+    for name, value in record.summary.items():
+        lines.append(("summary", f"{name} = {value}"))
+    for title, text in lines:
+        sys.stdout.write(f"{title:<11}{printable(text)}".rstrip() + "\n")
+
+
+def _verify(args: argparse.Namespace, capsule: str) -> int:
+    found = verify_capsule(capsule)
+    for inside in found:
+        result = "failed" if inside.faults else "ok"
+        count = counted(len(inside.entries), "file")
+        told = f"{inside.record.name}  {count}, seal {inside.seal[:_SHORT]}"
+        sys.stdout.write(f"{result:<7}{told}\n")
+        for fault in inside.faults:
+            sys.stdout.write(f"       {fault.text}\n")
+    failed = sum(bool(inside.faults) for inside in found)
+    if failed:
+        raise CheckFailed(f"{failed} of {counted(len(found), 'run')} not as recorded")
+    return 0
+
+
+def _check(args: argparse.Namespace, capsule: str) -> int:
+    from gage._internal.lifecycle.system.compare import compare_here
+    from gage._internal.lifecycle.system.table import table_lines
+
+    unmet = 0
+    with looking_inside(capsule) as found:
+        for run in _chosen(args.runs, [run for _, run in found]):
+            compared = compare_here(run)
+            unmet += sum(not each.is_met for each in compared)
+            sys.stdout.write(f"{run_name(run.id)}\n")
+            for line in table_lines(compared, with_result=True):
+                sys.stdout.write(f"{line}\n")
+    if unmet:
+        raise CheckFailed(f"{counted(unmet, 'requirement')} not met")
+    return 0
+
+
+def _unpack(args: argparse.Namespace, capsule: str) -> int:
+    for run, outcome in unpack_capsule(capsule, args.dir, outside_links=args.outside_links):
+        sys.stdout.write(f"{run.run_dir}\n")
+        _tell(f"run {run_name(run.id)}: {outcome}")
+    return 0
+
+
+def _start(args: argparse.Namespace, capsule: str) -> int:
+    runs: Sequence[Run]
+    if args.runs and all(os.path.isdir(text) for text in args.runs):
+        runs = [layout.run_of_dir(text) for text in args.runs]
+    else:
+        name = os.path.basename(capsule)
+        folder = args.dir or f"{name.partition('.')[0] or name}.runs"
+        unpacked = unpack_capsule(capsule, folder, outside_links=args.outside_links)
+        runs = _chosen(args.runs, [run for run, _ in unpacked])
+    codes = []
+    for run in runs:
+        outcome = start_run(run, _echo, force=args.force)
+        _tell(f"run {run_name(run.id)} {find_record(run).status}: {printable(run.run_dir)}")
+        if outcome.error is not None:
+            _tell(outcome.error)
+        codes.append(outcome.exit_code or (1 if outcome.error else 0))
+        if codes[-1] > 128:
+            break
+    return next((code for code in codes if code), 0)
+
+
+def _pack(args: argparse.Namespace, capsule: str) -> int:
+    runs = [run for text in args.runs for run in _runs_at(os.path.abspath(text))]
+    output = args.output or f"{run_name(runs[0].id)}.capsule.zip"
+    if os.path.lexists(output):
+        raise UsageError(f"{printable(output)} is there already", "name another: -o FILE")
+    packed = pack_runs(runs, output)
+    _tell(f"packed {counted(packed.files, 'file')} into {printable(output)}")
+    return 0
+
+
+def _runs_at(path: str) -> Sequence[Run]:
+    """Return the run whose directory a path is, or all in the directory that it is."""
+    if layout.is_run_dir(path):
+        return [layout.run_of_dir(path)]
+    names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    found = [layout.run_of_meta_name(path, name) for name in names if layout.is_meta_dir_name(name)]
+    if not found:
+        raise RunNotFound(f"{printable(path)} is no run directory, and has none in it")
+    return found
+
+
+def _chosen(texts: Sequence[str], runs: Sequence[Run]) -> Sequence[Run]:
+    """Return those of the runs that are named by id, the beginning of one, or name; else all."""
+    if not texts:
+        return runs
+    chosen = []
+    for text in texts:
+        found = [run for run in runs if run.id.startswith(text) or run_name(run.id) == text]
+        if len(found) != 1:
+            raise RunNotFound(f"there is no one run {printable(text)} in it", "list shows all")
+        chosen += found
+    return chosen
+
+
+def _echo(stream: str, data: bytes) -> None:
+    target = sys.stdout if stream == _STDOUT else sys.stderr
+    try:
+        target.buffer.write(data)
+        target.flush()
+    except OSError:
+        # Whoever watched is gone; the run goes on.
+        pass
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"gage: {text}\n")
+
+
+_COMMANDS = {
+    "list": _list,
+    "verify": _verify,
+    "check": _check,
+    "unpack": _unpack,
+    "start": _start,
+    "pack": _pack,
+}
