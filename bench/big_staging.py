@@ -19,13 +19,8 @@ from bench.rows import Bar, Row
 from bench.trees import make_large, make_pruned, make_sources, make_tiny
 
 _COPYTREE = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], symlinks=True)"
-_VERIFY = """
-import sys
-from gage._internal.catalog.find import list_runs
-from gage._internal.store.manifest import verify
-verify(list_runs(sys.argv[1])[0])
-"""
 _SUMS = 'find "$1" -type f -print0 | xargs -0 sha256sum >/dev/null'
+_SUMS_ON_ALL = 'find "$1" -type f -print0 | xargs -0 -P "$(nproc)" -n 64 sha256sum >/dev/null'
 # Seconds after which a file that did not change is remembered.
 _YOUNG = 61
 _NO_SYNC = {"GAGE_SYNC": "0"}
@@ -53,10 +48,16 @@ def big_staging_rows(place: Place, cache: str) -> list[Row]:
         sources.row("cp -a", 'cp -a "$1" "$2"', again=True),
         sources.row("cp -al", 'cp -al "$1" "$2"', Bar(1.1), again=True, share=True),
         tiny.row("cp -a", 'cp -a "$1" "$2"', Bar(1.0)),
-        tiny.verify_row(Bar(0.6)),
+        tiny.verify_row("sha256sum", _SUMS, Bar(0.6)),
+        tiny.verify_row("sha256sum on all cores", _SUMS_ON_ALL),
+        tiny.pack_row("zip -0", 'cd "$1" && zip -0 -q -r "$2" .'),
+        tiny.pack_row("tar", 'tar -c -f "$2" -C "$1" .'),
         large.row("cp -a; sha256sum", _THEN_SUMS.format(copy='cp -a "$1" "$2"'), Bar(0.5)),
         large.row("cp -a", 'cp -a "$1" "$2"', again=True),
-        large.verify_row(Bar(0.25)),
+        large.verify_row("sha256sum", _SUMS, Bar(0.25)),
+        large.verify_row("sha256sum on all cores", _SUMS_ON_ALL),
+        large.pack_row("zip -0", 'cd "$1" && zip -0 -q -r "$2" .'),
+        large.pack_row("tar", 'tar -c -f "$2" -C "$1" .'),
         pruned.row("rsync -a --exclude", f'rsync -a {_EXCLUDES} "$1/" "$2"', Bar(0.5)),
     ]
 
@@ -109,14 +110,28 @@ class _Tree:
             prepare=functools.partial(self._prepare, runs if again else None, share),
         )
 
-    def verify_row(self, bar: Bar) -> Row:
+    def verify_row(self, peer: str, script: str, bar: Bar | None = None) -> Row:
         """Return a row that verifies a staged run, beside the digests of the tree."""
         runs = self._folder + ".again"
         return Row(
-            f"verify, {self._title} | sha256sum",
-            self._place.command([self._place.python, "-c", _VERIFY, runs], self._folder),
-            self._place.command(["sh", "-c", _SUMS, "sh", self._folder], self._folder),
+            f"gage verify, {self._title} | {peer}",
+            self._place.command([self._place.gage, "--runs", runs, "verify", "1"], self._folder),
+            self._place.command(["sh", "-c", script, "sh", self._folder], self._folder),
             bar,
+            prepare=functools.partial(self._prepare, runs),
+        )
+
+    def pack_row(self, peer: str, script: str) -> Row:
+        """Return a row that packs a staged run, beside a script that packs $1, the tree, to $2."""
+        runs, packed = self._folder + ".again", self._folder + ".zip"
+        clear = functools.partial(_clear, packed)
+        words = [self._place.gage, "--runs", runs, "pack", "1", "-o", packed]
+        return Row(
+            f"gage pack, {self._title} | {peer}",
+            self._place.command(words, self._folder, _NO_SYNC, before=clear),
+            self._place.command(
+                ["sh", "-c", script, "sh", self._folder, packed], self._folder, before=clear
+            ),
             prepare=functools.partial(self._prepare, runs),
         )
 

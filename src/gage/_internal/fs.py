@@ -274,6 +274,12 @@ def sync(*paths: str) -> None:
             os.close(fd)
 
 
+def sync_file(fd: int) -> None:
+    """Wait until all that was written to an open file is on disk, unless `GAGE_SYNC=0`."""
+    if os.environ.get("GAGE_SYNC") != "0":
+        os.fsync(fd)
+
+
 class Stamp(NamedTuple):
     """What tells that a file is still the one that was seen: it changes when the file does."""
 

@@ -32,6 +32,7 @@ from gage._internal.types import Run
 _CHUNK = 1 << 20
 # What is compressed to see whether it is worth it, and what it must come to.
 _SAMPLE = 64 << 10
+_SMALL = 4 << 10
 _WORTH = 0.8
 _LEVEL = 1
 _BLOCK = 512
@@ -87,7 +88,7 @@ def pack_runs(
         with open(beside, "xb") as out:
             packed = _write(out, contents, progress)
             out.flush()
-            os.fsync(out.fileno())
+            fs.sync_file(out.fileno())
         fs.put_in_place(beside, path)
     except BaseException:
         fs.discard(beside)
@@ -236,6 +237,8 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes, mode: int = 0o644) ->
 def _is_worth(data: bytes) -> bool:
     """Tell by the start of a file whether it becomes so much smaller that it is worth the time."""
     sample = data[:_SAMPLE]
+    if len(sample) < _SMALL:
+        return False
     return len(zlib.compress(sample, _LEVEL)) < len(sample) * _WORTH
 
 
