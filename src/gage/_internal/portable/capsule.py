@@ -77,6 +77,12 @@ def open_capsule(path: str) -> Iterator[Capsule]:
         raise refusal(path, f"is damaged or no capsule: {error}") from None
 
 
+def has_runs(path: str) -> bool:
+    """Tell whether a file that Python executes has runs in it, and not the runner only."""
+    with zipfile.ZipFile(path) as archive:
+        return members.INDEX in archive.namelist()
+
+
 def refusal(path: str, what: str) -> CapsuleRefused:
     """Return the error for a capsule that is not taken."""
     return CapsuleRefused(f"{printable(path)} {what}", "nothing of it was taken; get it again")

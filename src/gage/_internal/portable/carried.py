@@ -39,6 +39,7 @@ MODULES: tuple[str, ...] = (
     "gage._internal.lifecycle.secret_values",
     "gage._internal.lifecycle.start",
     "gage._internal.lifecycle.start_environment",
+    "gage._internal.lifecycle.stop",
     "gage._internal.lifecycle.system",
     "gage._internal.lifecycle.system.compare",
     "gage._internal.lifecycle.system.found",
@@ -63,6 +64,7 @@ MODULES: tuple[str, ...] = (
     "gage._internal.store.attributes",
     "gage._internal.store.command_lines",
     "gage._internal.store.failure",
+    "gage._internal.store.following",
     "gage._internal.store.layout",
     "gage._internal.store.lock",
     "gage._internal.store.logs",
@@ -118,6 +120,7 @@ def _missing(module: str) -> tuple[str, bytes]:
 
 def write_runner(path: str) -> None:
     """Write a runner that has no run in it, as a file that Python executes."""
-    with zipfile.ZipFile(path, "w") as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in iter_runner():
-            file.writestr(zipfile.ZipInfo(name), data)
+            # Without a time, so that the same runner is the same file.
+            file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)

@@ -7,16 +7,24 @@ stdout, all else to stderr, and the exit status is as that of the command `gage`
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 
+from gage._internal import fs
 from gage._internal.errors import CheckFailed, GageError, RunNotFound, UsageError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.start import start_run
+from gage._internal.lifecycle.stop import stop_run
+from gage._internal.portable.capsule import has_runs
 from gage._internal.portable.pack import pack_runs
 from gage._internal.portable.unpack import Inside, looking_inside, unpack_capsule, verify_capsule
-from gage._internal.store import layout
+from gage._internal.store import layout, lock, meta
+from gage._internal.store.command_lines import RUN
+from gage._internal.store.following import iter_output
 from gage._internal.store.logs import counted
 from gage._internal.store.names import run_name
 from gage._internal.store.record import find_record
@@ -26,6 +34,7 @@ from gage._internal.types import Run
 _CANNOT = 125
 _SHORT = 16
 _STDOUT = "o"
+_POLL = 0.02
 
 
 def main(argv: Sequence[str], capsule: str) -> int:
@@ -33,18 +42,16 @@ def main(argv: Sequence[str], capsule: str) -> int:
     parser = _parser(os.path.basename(capsule))
     args = parser.parse_args(argv)
     command = args.command or "list"
+    if args.command is None and not has_runs(capsule):
+        parser.print_help()
+        return 0
     try:
         return int(_COMMANDS[command](args, capsule))
-    except GageError as error:
-        code = _CANNOT if command == "start" else error.exit_code
-        first, newline, rest = error.message.partition("\n")
-        _tell(f"{first} [{error.reference}]{newline}{rest}")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        return code
-    except OSError as error:
-        _tell(f"{error} [system-error]")
-        return _CANNOT if command == "start" else 1
+    except (GageError, OSError) as error:
+        sys.stderr.write(_message(error))
+        if command == "start":
+            return _CANNOT
+        return error.exit_code if isinstance(error, GageError) else 1
     except KeyboardInterrupt:
         return 130
 
@@ -70,6 +77,17 @@ def _parser(name: str) -> argparse.ArgumentParser:
         "--force", action="store_true", help="start what needs what this system does not have, too"
     )
     _add_outside_links(start)
+    start.add_argument(
+        "--detach", action="store_true", help="leave it running, and return as soon as it does"
+    )
+    stop = commands.add_parser("stop", help="stop a run with all its processes")
+    stop.add_argument("run", metavar="RUN_DIR")
+    logs = commands.add_parser("logs", help="print what a run printed")
+    logs.add_argument("run", metavar="RUN_DIR")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    logs.add_argument("--from", dest="start", type=int, default=0, metavar="BYTE")
+    state = commands.add_parser("state", help="print how it is about a run, as JSON")
+    state.add_argument("run", metavar="RUN_DIR")
     pack = commands.add_parser("pack", help="pack runs, with their results, to bring them home")
     pack.add_argument(
         "runs", nargs="+", metavar="DIR", help="a run directory, or one with runs in it"
@@ -162,6 +180,8 @@ def _start(args: argparse.Namespace, capsule: str) -> int:
         folder = args.dir or f"{name.partition('.')[0] or name}.runs"
         unpacked = unpack_capsule(capsule, folder, outside_links=args.outside_links)
         runs = _chosen(args.runs, [run for run, _ in unpacked])
+    if args.detach:
+        return max(_detach(run, args.force) for run in runs)
     codes = []
     for run in runs:
         outcome = start_run(run, _echo, force=args.force)
@@ -172,6 +192,86 @@ def _start(args: argparse.Namespace, capsule: str) -> int:
         if codes[-1] > 128:
             break
     return next((code for code in codes if code), 0)
+
+
+def _detach(run: Run, force: bool) -> int:
+    """Start a run that outlives this process, and tell when it runs or why it does not."""
+    if meta.has_meta(run, layout.STARTED):
+        # Says so.
+        start_run(run, force=force)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os.setsid()
+        return _run_detached(run, force, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        while not meta.has_meta(run, layout.STARTED):
+            if select.select([told], [], [], _POLL)[0]:
+                break
+        else:
+            return 0
+        message = told.read()
+    if message:
+        sys.stderr.buffer.write(message)
+        return _CANNOT
+    return 0
+
+
+def _run_detached(run: Run, force: bool, writer: int) -> int:
+    """Start a run without a terminal, in the process that was made for it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    try:
+        start_run(run, force=force)
+    except (GageError, OSError) as error:
+        fs.write_all(writer, _message(error).encode("utf-8", "backslashreplace"))
+    return 0
+
+
+def _message(error: GageError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"gage: {error} [system-error]\n"
+    first, newline, rest = error.message.partition("\n")
+    hint = f"hint: {error.hint}\n" if error.hint else ""
+    return f"gage: {first} [{error.reference}]{newline}{rest}\n{hint}"
+
+
+def _stop(args: argparse.Namespace, capsule: str) -> int:
+    run = _run_at(args.run)
+    stop_run(run)
+    _tell(f"run {run_name(run.id)} is {find_record(run).status}")
+    return 0
+
+
+def _logs(args: argparse.Namespace, capsule: str) -> int:
+    for piece in iter_output(_run_at(args.run), RUN, args.start, args.follow):
+        _echo(piece.stream, piece.data)
+    return 0
+
+
+def _state(args: argparse.Namespace, capsule: str) -> int:
+    run = _run_at(args.run)
+    record = find_record(run)
+    holder = lock.find_holder(run)
+    state = {
+        "id": run.id,
+        "status": record.status,
+        "exit": record.exit,
+        "reason": record.reason,
+        "process": holder.process._asdict() if holder else None,
+    }
+    sys.stdout.write(json.dumps(state) + "\n")
+    return 0
+
+
+def _run_at(path: str) -> Run:
+    if not layout.is_run_dir(os.path.abspath(path)):
+        raise RunNotFound(f"{printable(path)} is no run directory")
+    return layout.run_of_dir(path)
 
 
 def _pack(args: argparse.Namespace, capsule: str) -> int:
@@ -228,5 +328,8 @@ _COMMANDS = {
     "check": _check,
     "unpack": _unpack,
     "start": _start,
+    "stop": _stop,
+    "logs": _logs,
+    "state": _state,
     "pack": _pack,
 }

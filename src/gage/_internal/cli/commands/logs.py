@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 
 from gage._internal import fs
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.errors import UsageError
-from gage._internal.store import layout, output, status
+from gage._internal.store import layout, output
 from gage._internal.store.command_lines import RUN
+from gage._internal.store.following import iter_output
 from gage._internal.store.output import Piece
-from gage._internal.types import Run
 
 DESCRIPTION = (
     "Print what a run printed, byte for byte: its standard output to stdout, its standard error"
     " to stderr. With --json a line for each piece: time in microseconds since the epoch, stream"
     " and text."
 )
-
-_POLL = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,10 +56,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
         raise UsageError(f"no phase {args.phase} of the run printed anything", f"known: {known}")
     wanted = output.STDERR if args.stderr else output.STDOUT if args.stdout else None
     show = _print_as_json if context.json else _as_is()
-    if args.follow:
-        _follow(found, args.phase, wanted, show)
-    else:
-        _print_from(found, args.phase, wanted, show, 0, is_over=True)
+    for piece in iter_output(found, args.phase, follow=args.follow):
+        if wanted in (None, piece.stream):
+            show(piece)
     return 0
 
 
@@ -75,33 +71,3 @@ def _print_as_json(piece: Piece) -> None:
 def _as_is() -> Callable[[Piece], None]:
     echo = printer.Echo()
     return lambda piece: echo(piece.stream, piece.data)
-
-
-def _follow(run: Run, phase: str, wanted: str | None, show: Callable[[Piece], None]) -> None:
-    printed = 0
-    while True:
-        active = status.run_status(run) in (*status.ACTIVE, status.STAGED, status.INITIALIZED)
-        printed = _print_from(run, phase, wanted, show, printed, is_over=not active)
-        if not active:
-            return
-        time.sleep(_POLL)
-
-
-def _print_from(
-    run: Run,
-    phase: str,
-    wanted: str | None,
-    show: Callable[[Piece], None],
-    start: int,
-    is_over: bool,
-) -> int:
-    """Print what a phase printed from byte `start` on; return where it ends for now."""
-    end = start
-    try:
-        for piece in output.iter_pieces(run, phase, start, is_over):
-            end += len(piece.data)
-            if wanted in (None, piece.stream):
-                show(piece)
-    except FileNotFoundError:
-        pass
-    return end
