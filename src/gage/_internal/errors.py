@@ -207,3 +207,45 @@ class CheckFailed(GageError):
     """`gage check` found something that is not in order."""
 
     reference = "check-failed"
+
+
+class UnknownRemote(GageError):
+    """A remote that no settings define."""
+
+    reference = "unknown-remote"
+
+
+class RemoteFailed(GageError):
+    """A remote does not do what it should."""
+
+    reference = "remote-failed"
+
+
+class RemoteUnreachable(RemoteFailed):
+    """A remote cannot be reached, or is not there."""
+
+    reference = "remote-unreachable"
+
+
+class RemoteDenied(RemoteFailed):
+    """A remote does not let anybody in, or is not known to be the one that is meant."""
+
+    reference = "remote-denied"
+
+
+class RemoteUnfit(RemoteFailed):
+    """A remote lacks what a transfer needs there."""
+
+    reference = "remote-unfit"
+
+
+class NoRoom(GageError):
+    """Where a run is to go there is no room for it."""
+
+    reference = "no-room"
+
+
+class RunConflict(GageError):
+    """A run is there already, and is not the same."""
+
+    reference = "run-conflict"

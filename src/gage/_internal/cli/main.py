@@ -37,6 +37,8 @@ COMMANDS = {
     "delete": "move runs to the trash",
     "restore": "bring runs back from the trash",
     "purge": "remove deleted runs for good",
+    "push": "bring runs to a remote",
+    "pull": "bring runs from a remote",
     "check": "check a run, or this installation and project",
     "cache": "list, verify or clear what was downloaded",
     "completion": "print the completion script of a shell",

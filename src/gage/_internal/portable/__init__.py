@@ -1,0 +1,1 @@
+"""Relocation: runs moved from one place to another."""
