@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -111,8 +113,88 @@ def serving_ssh(folder: Path) -> Iterator[Ssh]:
         yield Ssh(port, user, str(folder / "client"), str(folder / "known_hosts"))
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What passes for another machine, with SSH: own host name, processes, /root and /tmp.
+
+    `root` is where its /root lies here, `bin` a directory for PATH with an `ssh` that knows it as
+    `far`. At /root/small there is room for a megabyte.
+    """
+
+    port: int
+    root: Path
+    bin: Path
+    config: Path
+
+    def reached_by(self, folder: Path, port: int, **others: str) -> dict[str, str]:
+        """Return an environment in which `ssh far` comes to it by way of another port."""
+        config = folder / "ssh_config"
+        text = self.config.read_text().replace(f"Port {self.port}", f"Port {port}")
+        for name, value in others.items():
+            text = re.sub(rf"\b{name} .*", f"{name} {value}", text)
+        config.write_text(text)
+        return {"PATH": f"{_write_ssh(folder / 'bin', config)}:{os.environ['PATH']}"}
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+
+
+def _write_ssh(folder: Path, config: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    ssh = folder / "ssh"
+    real = shutil.which("ssh", path="/usr/local/bin:/usr/bin:/bin")
+    ssh.write_text(f'#!/bin/sh\nexec {real} -F {config} "$@"\n')
+    ssh.chmod(0o755)
+    return folder
+
+
 @contextmanager
-def _until_end(process: subprocess.Popen[bytes], port: int, log: Path) -> Iterator[None]:
+def serving_machine(folder: Path, *options: str) -> Iterator[Machine]:
+    """Start a server of SSH in namespaces of its own, where only Debian's Python is."""
+    for name in ("host", "client"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
+        )
+    shutil.copy(folder / "client.pub", folder / "authorized_keys")
+    port = _free_port()
+    root = folder / "root"
+    (root / "small").mkdir(parents=True)
+    host_key = " ".join((folder / "host.pub").read_text().split()[:2])
+    (folder / "known_hosts").write_text(f"far {host_key}\n")
+    config = folder / "ssh_config"
+    config.write_text(
+        f"Host far\nHostName 127.0.0.1\nPort {port}\nUser root\nHostKeyAlias far\n"
+        f"IdentityFile {folder}/client\nIdentitiesOnly yes\nLogLevel ERROR\n"
+        f"UserKnownHostsFile {folder}/known_hosts\nGlobalKnownHostsFile none\n"
+    )
+    os.makedirs("/run/sshd", exist_ok=True)
+    given = [f"-o{option}" for option in (
+        f"Port={port}", "ListenAddress=127.0.0.1", "HostKey=/mnt/host", "PidFile=none",
+        "AuthorizedKeysFile=/mnt/authorized_keys", "StrictModes=no", "UsePAM=no",
+        "MaxStartups=100", *options,
+    )]  # fmt: skip
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    script = (
+        'hostname far; mount --make-rprivate /; mount --bind "$0/root" /root;'
+        ' mount --bind "$0" /mnt; mount -t tmpfs tmpfs /tmp;'
+        ' mount -t tmpfs -o size=1m tmpfs /root/small; exec "$@"'
+    )
+    command = ["unshare", "-m", "-u", "-p", "-i", "-f", "--kill-child", "--mount-proc"]
+    with (folder / "sshd.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "bash", "-c", script, folder, sshd, "-D", "-e", "-f", "/dev/null", *given],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    # It takes no notice of being terminated; with it all end that it has started.
+    with _until_end(process, port, folder / "sshd.log", signal.SIGKILL):
+        yield Machine(port, root, _write_ssh(folder / "bin", config), config)
+
+
+@contextmanager
+def _until_end(
+    process: subprocess.Popen[bytes], port: int, log: Path, ending: int = signal.SIGTERM
+) -> Iterator[None]:
     try:
         over = time.monotonic() + 60
         while not _listens(port):
@@ -121,7 +203,7 @@ def _until_end(process: subprocess.Popen[bytes], port: int, log: Path) -> Iterat
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        process.send_signal(ending)
         process.wait()
 
 

@@ -1,14 +1,14 @@
 """Contracts of what extends Gage, and the registry that finds it by name.
 
 Gage's own plugins are listed here; those of other packages are found by the entry point
-groups `gage.resolvers` and `gage.runtimes`, each entry naming a class that is called without
-arguments.
+groups `gage.resolvers`, `gage.runtimes` and `gage.remotes`, each entry naming a class that is
+called without arguments.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from gage._internal.errors import UnknownPlugin
@@ -16,6 +16,7 @@ from gage._internal.types import NOTHING
 
 if TYPE_CHECKING:
     from gage._internal.environments.kept import KeptTree
+    from gage._internal.portable.items import Described, Item, Want
 
 _RESOLVERS = {
     "files": "gage._internal.resolvers.files:Files",
@@ -31,6 +32,11 @@ _RUNTIMES = {
     "inherit": "gage._internal.runtimes.inherit:Inherit",
     "uv": "gage._internal.runtimes.uv:Uv",
     "venv": "gage._internal.runtimes.venv:Venv",
+}
+_REMOTES = {
+    "directory": "gage._internal.remotes.directory:Directory",
+    "fsspec": "gage._internal.remotes.fsspec:Fsspec",
+    "ssh": "gage._internal.remotes.ssh:Ssh",
 }
 
 
@@ -136,6 +142,84 @@ class Runtime(Protocol):
         """
 
 
+class Arrival(Protocol):
+    """A run that arrives at a place, sent by one process at a time.
+
+    `has_waited` tells that another process has sent it meanwhile, `sent` how many bytes were sent.
+    """
+
+    has_waited: bool
+    sent: int
+
+    def begin(self, items: Sequence[Item]) -> list[Want]:
+        """Return which files of a run are wanted: their numbers, and how much of each is there."""
+
+    def send(self, wants: Sequence[Want], content: Iterable[bytes]) -> list[int]:
+        """Take what is wanted, as one stream; return the numbers of files that are not right."""
+
+    def commit(self, base: str | None) -> None:
+        """Make the run one that can be seen, in place of the state with the digest `base` if any.
+
+        Raises:
+            RunConflict: what is there is not that any more.
+        """
+
+    def close(self) -> None:
+        """Let others send the run; what has arrived is kept."""
+
+
+class Place(Protocol):
+    """Where runs are kept, opened: they are described, read and received by their ids.
+
+    Names of files begin with `meta/` or `notes/`, paths of items with `run/` or `meta/`. All that
+    goes wrong is raised as a RemoteFailed, a NoRoom, or an error of the run.
+    """
+
+    address: str
+
+    def runs(
+        self, run_ids: Iterable[str] | None, names: Sequence[str]
+    ) -> Mapping[str, Mapping[str, bytes]]:
+        """Return of runs, all or some, the small files of these names; `run` where it has files.
+
+        A name that ends with a slash stands for all files in a directory.
+        """
+
+    def describe(self, run_id: str) -> Described | None:
+        """Return what there is of a run; None where nothing is."""
+
+    def read_file(self, run_id: str, path: str) -> bytes:
+        """Return the content of one file."""
+
+    def read(self, run_id: str, wants: Sequence[tuple[Item, int]]) -> Iterator[bytes]:
+        """Yield the content of files, one after the other, each from an offset on."""
+
+    def receive(self, run_id: str, notice: Notice) -> Arrival:
+        """Begin to receive a run; who has to wait for another process is told so."""
+
+    def notes(self, run_id: str) -> Mapping[str, bytes]:
+        """Return the files of a run's notes by path."""
+
+    def add_notes(self, run_id: str, notes: Mapping[str, bytes]) -> None:
+        """Add files to a run's notes; those that are there stay as they are."""
+
+    def close(self) -> None:
+        """Let the place go."""
+
+
+class Remote(Protocol):
+    """Knows how to come to one kind of place where runs are kept."""
+
+    def open(self, address: str, options: Mapping[str, Any], make: bool, notice: Notice) -> Place:
+        """Return the place at an address; `make` it where it is only not there yet.
+
+        `options` are those of the settings, `notice` is told what whoever waits should know.
+
+        Raises:
+            RemoteFailed: it cannot be reached, or not used.
+        """
+
+
 def find_resolver(name: str) -> Resolver:
     """Return the resolver of a name.
 
@@ -152,6 +236,15 @@ def find_runtime(name: str) -> Runtime:
         UnknownPlugin: no such runtime is installed.
     """
     return cast(Runtime, _load("runtime", "gage.runtimes", _RUNTIMES, name))
+
+
+def find_remote(name: str) -> Remote:
+    """Return the remote of a name, or for what an address begins with.
+
+    Without one of its own, an address is one of fsspec.
+    """
+    is_known = name in _REMOTES or name in _installed("gage.remotes")
+    return cast(Remote, _load("remote", "gage.remotes", _REMOTES, name if is_known else "fsspec"))
 
 
 def _load(kind: str, group: str, own: Mapping[str, str], name: str) -> object:

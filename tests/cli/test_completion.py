@@ -2,8 +2,8 @@ import subprocess
 
 COMMANDS = [
     *("init", "operations", "run", "stage", "start", "stop", "list", "show", "cat", "logs"),
-    *("open", "label", "tag", "comment", "delete", "restore", "purge", "check", "cache"),
-    "completion",
+    *("open", "label", "tag", "comment", "delete", "restore", "purge", "push", "pull"),
+    *("check", "cache", "completion"),
 ]
 
 

@@ -385,7 +385,7 @@ def test_faults_in_yaml(project: Path) -> None:
             ),
             (
                 'gage.yaml:16: "last" must be a table, as an operation is, not a string'
-                " (the only settings are runs, share and $schema)"
+                " (the only settings are runs, share, remotes and $schema)"
             ),
         ]
     )
@@ -870,6 +870,8 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 VALID: list[dict[str, Any]] = [
     {},
     {"runs": "a", "$schema": ""},
+    {"remotes": {}},
+    {"remotes": {"box": "ssh://box/runs", "a b": {"address": "s3://b", "options": {"x": [1]}}}},
     {"runs": {"exec": "a"}},
     {"a": {"exec": "a"}, "b c/\u00e9": {"exec": ["a", ""]}},
     {"a": {"exec": {"run": "a"}}},
@@ -964,6 +966,14 @@ INVALID: list[Any] = [
     {"runs": ""},
     {"runs": 1},
     {"$schema": []},
+    {"remotes": "x"},
+    {"remotes": {"box": ""}},
+    {"remotes": {"a/b": "x"}},
+    {"remotes": {"a:b": "x"}},
+    {"remotes": {" ": "x"}},
+    {"remotes": {"box": {}}},
+    {"remotes": {"box": {"address": "x", "other": 1}}},
+    {"remotes": {"box": {"address": "x", "options": {"secret_key": "y"}}}},
     {"other": "a"},
     {"a": None},
     {"a": []},
@@ -1250,4 +1260,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 3 + 14 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7
+    assert explained == 4 + 14 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7

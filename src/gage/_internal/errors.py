@@ -215,7 +215,43 @@ class CapsuleRefused(GageError):
     reference = "capsule-refused"
 
 
+class UnknownRemote(GageError):
+    """A remote that no settings define."""
+
+    reference = "unknown-remote"
+
+
+class RemoteFailed(GageError):
+    """A remote does not do what it should."""
+
+    reference = "remote-failed"
+
+
+class RemoteUnreachable(RemoteFailed):
+    """A remote cannot be reached, or is not there."""
+
+    reference = "remote-unreachable"
+
+
+class RemoteDenied(RemoteFailed):
+    """A remote does not let anybody in, or is not known to be the one that is meant."""
+
+    reference = "remote-denied"
+
+
+class RemoteUnfit(RemoteFailed):
+    """A remote lacks what a transfer needs there."""
+
+    reference = "remote-unfit"
+
+
+class NoRoom(GageError):
+    """Where a run is to go there is no room for it."""
+
+    reference = "no-room"
+
+
 class RunConflict(GageError):
-    """A run that arrives is another than the one that is there under its id."""
+    """A run is there already, and is not the same."""
 
     reference = "run-conflict"

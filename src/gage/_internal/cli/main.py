@@ -40,6 +40,8 @@ COMMANDS = {
     "verify": "compare runs with what was recorded of them, to the last byte",
     "pack": "pack runs into one file that starts anywhere",
     "unpack": "put the runs of such a file into the runs home",
+    "push": "bring runs to a remote",
+    "pull": "bring runs from a remote",
     "check": "check a run, or this installation and project",
     "cache": "list, verify or clear what was downloaded",
     "completion": "print the completion script of a shell",

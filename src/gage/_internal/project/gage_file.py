@@ -12,9 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from gage._internal.errors import GageFileError
-from gage._internal.project.gage_file_checker import Fault, check_gage_table, path_in_words
+from gage._internal.project.gage_file_checker import (
+    Fault,
+    check_gage_table,
+    is_table_of_settings,
+    path_in_words,
+)
 from gage._internal.project.gage_file_words import KeyPath, escaped, quoted
-from gage._internal.types import OpDef
+from gage._internal.types import NOTHING, OpDef
 
 GAGE_FILE_NAMES = ("gage.toml", "gage.yaml", "gage.yml", "gage.json", "pyproject.toml")
 
@@ -29,13 +34,14 @@ class GageFile(NamedTuple):
 
     `path` is the absolute path of the file, `runs` where the runs home is (relative to the
     project) where the file says so, `operations` the operations by name, in file order,
-    `share` whether a run shares files with the one before it.
+    `share` whether a run shares files with the one before it, `remotes` where else runs are kept.
     """
 
     path: str
     runs: str | None
     operations: Mapping[str, OpDef]
     share: bool = False
+    remotes: Mapping[str, Any] = NOTHING
 
 
 class _Parsed(NamedTuple):
@@ -90,9 +96,12 @@ def read_gage_file(path: str) -> GageFile:
         path=path,
         runs=table.get("runs") if isinstance(table.get("runs"), str) else None,
         operations={
-            name: OpDef(name, value) for name, value in table.items() if isinstance(value, Mapping)
+            name: OpDef(name, value)
+            for name, value in table.items()
+            if isinstance(value, Mapping) and not is_table_of_settings(name)
         },
         share=table.get("share") is True,
+        remotes=table.get("remotes") or NOTHING,
     )
 
 

@@ -55,7 +55,7 @@ def check_gage_table(table: object) -> list[Fault]:
     for name, value in table.items():
         if not isinstance(name, str):
             checker.fault((shown_key(name),), f"the key {_wrong_key(name)}")
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and not is_table_of_settings(name):
             problem = operation_name(name)
             if problem:
                 checker.fault((name,), f"the name of operation {quoted(name)} {problem}")
@@ -81,7 +81,13 @@ def path_in_words(path: KeyPath) -> str:
             words += f"[{key}]"
         else:
             words += ("." if words else "") + shown(key)
-    return f"{words} of operation {shown(str(path[0]))}"
+    of = "" if is_table_of_settings(str(path[0])) else "operation "
+    return f"{words} of {of}{shown(str(path[0]))}"
+
+
+def is_table_of_settings(name: str) -> bool:
+    """Tell whether a table at the top of a Gage file is no operation."""
+    return name in SETTINGS and SETTINGS[name].table is not None
 
 
 class _Checker:

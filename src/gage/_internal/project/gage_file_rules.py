@@ -245,6 +245,12 @@ def operation_name(text: str) -> str | None:
     return "must not contain a newline" if "\n" in text else _plain(text)
 
 
+def remote_name(text: str) -> str | None:
+    if "/" in text or ":" in text:
+        return 'must not contain "/" or ":", as an address does'
+    return filled(text)
+
+
 _TEXT = Value(text=_plain)
 _NAME = Value(text=filled)
 _FLAG = Value(flag=True)
@@ -376,8 +382,11 @@ OPERATION = Table(
     together=_wrong_in_operation,
 )
 
+_REMOTE = Table({"address": _NAME, "options": Value(table=_OPTIONS)}, required=("address",))
+
 SETTINGS: Mapping[str, Value] = {
     "runs": _NAME,
     "share": _FLAG,
+    "remotes": Value(table=Table({}, others=Value(text=filled, table=_REMOTE), names=remote_name)),
     "$schema": Value(text=_plain),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gage._internal.errors import ProjectTooWide
 from gage._internal.store.layout import is_run_dir
@@ -18,7 +18,7 @@ class Project(NamedTuple):
     """A project directory and what its Gage file says; `gage_file` is None without one.
 
     `runs` is the project's setting of where its runs are kept, as it was written; `share` that of
-    whether a run shares files with the one before it.
+    whether a run shares files with the one before it, `remotes` that of where else runs are kept.
     """
 
     dir: str
@@ -26,6 +26,7 @@ class Project(NamedTuple):
     operations: Mapping[str, OpDef] = NOTHING
     runs: str | None = None
     share: bool = False
+    remotes: Mapping[str, Any] = NOTHING
 
     @property
     def name(self) -> str:
@@ -46,7 +47,7 @@ def read_project(directory: str) -> Project:
     if path is None:
         return Project(directory)
     file = read_gage_file(path)
-    return Project(directory, path, file.operations, file.runs, file.share)
+    return Project(directory, path, file.operations, file.runs, file.share, file.remotes)
 
 
 def find_project_dir(start: str) -> str | None:

@@ -11,6 +11,7 @@ from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import age_text, duration_text
 from gage._internal.cli.values import config_text
+from gage._internal.errors import UsageError
 from gage._internal.fs import printable
 from gage._internal.store import status
 from gage._internal.store.record import RunRecord, find_record
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--operation", metavar="OP", help="list runs of this operation only")
     parser.add_argument("--label", help="list runs with this label only")
     parser.add_argument("--tag", help="list runs with this tag only")
+    parser.add_argument("--remote", metavar="REMOTE", help="list runs at a remote")
     parser.add_argument("--deleted", action="store_true", help="list what is in the trash")
 
 
@@ -49,7 +51,25 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
-    home = context.home()
+    if args.remote is None:
+        return _list(args, context, context.home())
+    import tempfile
+
+    from gage._internal.cli.moving import opened_remote
+    from gage._internal.portable.snapshot import LISTED, write_snapshot
+
+    if args.deleted:
+        raise UsageError("a remote has no trash", "gage list --help")
+    with (
+        tempfile.TemporaryDirectory(prefix="gage-") as folder,
+        opened_remote(context, args.remote) as place,
+    ):
+        write_snapshot(place, LISTED, folder)
+        return _list(args, context, folder, place.address)
+
+
+def _list(args: argparse.Namespace, context: Context, home: str, address: str | None = None) -> int:
+    """List the runs of a runs home, which may stand for a remote of this address."""
     found = _matching(args, trash_dir(home) if args.deleted else home)
     most = None if args.all else args.most or (None if context.json else _DEFAULT_MOST)
     shown: list[tuple[int, RunRecord]] = []
@@ -62,13 +82,16 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if context.json:
         from gage._internal.catalog.rows import record_as_json
 
-        printer.print_json([{"number": n, **record_as_json(record)} for n, record in shown])
+        rows = [{"number": n, **record_as_json(record)} for n, record in shown]
+        if address is not None:
+            rows = [{**row, "run_dir": None, "remote": address} for row in rows]
+        printer.print_json(rows)
         return 0
     if not shown:
         what = "deleted runs" if args.deleted else "runs"
         is_chosen = (args.status, args.operation, args.label, args.tag) != (None,) * 4
         matching = " that match" if is_chosen else ""
-        printer.print_note(f"no {what}{matching} in {printable(home)}")
+        printer.print_note(f"no {what}{matching} in {printable(address or home)}")
         return 0
     columns = ("#", "id", "name", "operation", "status", "age", "took", "config", "label")
     printer.print_table(

@@ -1,0 +1,1 @@
+"""Remotes: where runs are kept besides the runs home, one kind a file."""
