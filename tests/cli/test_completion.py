@@ -1,7 +1,19 @@
 import subprocess
 
 COMMANDS = [
-    *("init", "operations", "run", "stage", "start", "stop", "list", "show", "cat", "logs"),
+    *(
+        "init",
+        "operations",
+        "run",
+        "stage",
+        "start",
+        "rerun",
+        "stop",
+        "list",
+        "show",
+        "cat",
+        "logs",
+    ),
     *("open", "label", "tag", "comment", "delete", "restore", "purge", "check", "cache"),
     "completion",
 ]

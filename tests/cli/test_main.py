@@ -21,7 +21,19 @@ def test_version_and_help(project):
 @pytest.mark.parametrize(
     "command",
     [
-        *("init", "operations", "run", "stage", "start", "stop", "list", "show", "cat", "logs"),
+        *(
+            "init",
+            "operations",
+            "run",
+            "stage",
+            "start",
+            "rerun",
+            "stop",
+            "list",
+            "show",
+            "cat",
+            "logs",
+        ),
         *("open", "label", "tag", "comment", "delete", "restore", "purge", "check", "completion"),
     ],
 )

@@ -1,0 +1,237 @@
+import os
+import shutil
+import signal
+
+TRAIN = """\
+import json
+lr = 0.1
+print("lr is", lr)
+json.dump({"loss": lr * 2}, open("summary.json", "w"))
+open("model.txt", "w").write("weights\\n" * 3)
+"""
+
+
+def _staged_section(meta):
+    text = (meta / "manifest").read_text().replace("#- ", "")
+    return text.partition("# ended")[0]
+
+
+def _tree(folder):
+    """Return mode and content of all below a directory, by path."""
+    return {
+        str(path.relative_to(folder)): (
+            oct(path.lstat().st_mode),
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else "",
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def test_a_rerun_is_a_new_run_of_the_same_that_needs_no_project(project):
+    here = project({"train.py": TRAIN, "data/a.csv": "1,2\n"})
+    first = here.gage("run", "train.py", "lr=0.5", "--label", "mine", "--tag", "t").succeeds()
+    assert first.out == "lr is 0.5\n"
+    original = here.run()
+    before = _tree(here.runs_home)
+    (here.dir / "train.py").unlink()
+    (here.dir / "data" / "a.csv").unlink()
+
+    again = here.gage("rerun", "1").succeeds()
+    assert again.out == "lr is 0.5\n" and "completed after" in again.err
+    _, rerun = here.runs()
+    mine, its = here.meta(original), here.meta(rerun)
+    for name in ("opref", "opdef.json", "config.json", "proc/cmd", "proc/env", "requires.json"):
+        assert (its / name).read_bytes() == (mine / name).read_bytes(), name
+    assert (its / "log/patched").read_bytes() == (mine / "log/patched").read_bytes()
+    assert _staged_section(its) == _staged_section(mine)
+    assert {path.name for path in (its / "sys").iterdir()} == {
+        path.name for path in (mine / "sys").iterdir()
+    }
+    assert (its / "rerun").read_text() == f"{original.name}\n"
+    assert {p: c for p, c in _tree(here.runs_home).items() if rerun.name not in p} == before
+    shown = here.gage("show", "1", "--json").json
+    assert (shown["rerun"], shown["label"], shown["tags"]) == (original.name, None, [])
+    assert f"rerun of     {original.name}\n" in here.gage("show", "1").out
+    assert here.gage("show", "2", "--json").json["rerun"] is None
+
+
+def test_what_git_and_dependencies_told_is_kept(project):
+    gage_file = """
+[use]
+exec = "cat data/a.txt"
+sourcecode = false
+depends = { project-files = "a.txt", target = "data" }
+"""
+    here = project({"gage.toml": gage_file, "a.txt": "depended on\n"})
+    here.gage("stage", "use").succeeds()
+    assert here.gage("rerun", "1", "-q").succeeds().out == "depended on\n"
+    first, second = map(here.meta, here.runs())
+    assert (second / "depends.json").read_bytes() == (first / "depends.json").read_bytes()
+    assert here.gage("show", "--files").out.startswith("d 0444")
+
+
+def test_stages_only_when_told_to(project):
+    here = project({"train.py": TRAIN})
+    here.gage("stage", "train.py").succeeds()
+    printed = here.gage("rerun", "1", "--stage", "--label", "again", "--tag", "t").succeeds()
+    rerun = here.runs()[-1]
+    assert (printed.out, printed.err) == (f"{rerun.name}\n", "")
+    shown = here.gage("show", "--json").json
+    assert (shown["status"], shown["label"], shown["tags"]) == ("staged", "again", ["t"])
+    told = here.gage("rerun", rerun.name, "--stage", "--json").succeeds().json
+    assert told["run_dir"] == str(here.runs()[-1]) and told["id"] == here.runs()[-1].name
+    assert here.gage("start", rerun.name, "-q").succeeds().out == "lr is 0.1\n"
+
+
+def test_a_run_of_any_end_is_run_again(project):
+    wait = "import os, time\nprint(os.path.exists('left'), flush=True)\n"
+    wait += "open('left', 'w').close()\nif not os.environ.get('PASS'):\n    time.sleep(60)\n"
+    here = project({"wait.py": wait, "fail.py": "raise SystemExit(3)\n"})
+    here.gage("run", "fail.py").exits(3)
+    here.gage("rerun", "1").exits(3)
+    for number, status in ((signal.SIGTERM, "terminated"), (signal.SIGKILL, "lost")):
+        process = here.begin("run", "wait.py")
+        assert process.stdout.readline() == b"False\n"
+        os.kill(process.pid, number)
+        process.communicate(timeout=60)
+        assert here.gage("show", "--json").json["status"] == status
+        assert here.gage("rerun", "1", "-q", env={"PASS": "1"}).succeeds().out == "False\n"
+
+
+def test_a_run_that_was_never_staged_is_not_run_again(project):
+    here = project({"gage.toml": '[broken.exec]\nrun = "true"\nstage-sourcecode = "exit 1"\n'})
+    here.gage("stage", "broken").exits(1)
+    refused = here.gage("rerun", "1").fails(125, "run-not-staged")
+    assert "it is failed" in refused.err
+    assert len(here.runs()) == 1
+    here.gage("rerun", "zzzz").fails(125, "run-not-found")
+    here.gage("rerun").fails(2, "usage")
+    here.gage("rerun", "1", "lr=1").fails(2, "usage")
+
+
+def test_what_the_run_changed_itself_is_named_and_no_run_is_made(project):
+    gage_file = '[op]\nexec = "sh run.sh"\nwritable = ["*.txt"]\n'
+    script = "echo more >>a.txt; rm b.txt; chmod 600 c.txt; echo x >d.txt\n"
+    files = dict.fromkeys(("a.txt", "b.txt", "c.txt", "kept.txt"), "before\n")
+    here = project({"gage.toml": gage_file, "run.sh": script, **files})
+    here.gage("run", "op").succeeds()
+    refused = here.gage("rerun", "1").fails(125, "run-changed")
+    assert (
+        "\n  changed by the run: a.txt\n  removed by the run: b.txt\nhint: the run" in refused.err
+    )
+    assert not any(name in refused.err for name in ("c.txt", "d.txt", "kept.txt"))
+    assert len(here.runs()) == 1
+
+
+def test_a_mode_that_the_run_changed_is_what_it_was_staged_with_again(project):
+    here = project({"gage.toml": '[op]\nexec = "chmod 600 c.txt"\n', "c.txt": "c\n"})
+    here.gage("run", "op").succeeds()
+    here.gage("rerun", "1", "--stage").succeeds()
+    assert (here.runs()[-1] / "c.txt").stat().st_mode & 0o777 == 0o444
+
+
+def test_what_was_changed_since_is_named(project):
+    here = project({"op.py": "", "a.txt": "aaa", "b.txt": "b", "c.txt": "c", "d/e.txt": "e"})
+    here.gage("run", "op.py").succeeds()
+    original = here.run()
+    (original / "a.txt").chmod(0o644)
+    (original / "a.txt").write_text("bbb")
+    (original / "b.txt").unlink()
+    (original / "b.txt").symlink_to("c.txt")
+    shutil.rmtree(original / "d")
+    before = _tree(original)
+    refused = here.gage("rerun", "1").fails(125, "run-changed")
+    named = "\n  changed: a.txt\n  changed: b.txt\n  missing: d/e.txt\n"
+    assert named in refused.err and "hint: somebody changed" in refused.err
+    assert _tree(original) == before
+    failed = here.gage("show", "1", "--json").json
+    assert failed["status"] == "failed" and "missing: d/e.txt" in failed["reason"]
+    assert list(here.runs()[-1].iterdir()) == []
+
+
+def test_files_of_every_kind_are_as_they_were_staged(project):
+    gage_file = """
+[op]
+exec = { run = "sh run.sh", stage-sourcecode = "mkdir -p empty/inner; chmod 700 empty/inner" }
+writable = ["state.txt"]
+"""
+    script = "echo made >empty/inner/made.txt; ls empty/inner; rm latest; ln -s run.sh latest\n"
+    here = project({"gage.toml": gage_file, "run.sh": script, "state.txt": "none\n"})
+    here.write("private/key.txt", "k", 0o600)
+    here.write("tool", "#!/bin/sh\n", 0o755)
+    here.write(os.fsdecode(b"odd \xff\n\\name"), "odd")
+    (here.dir / "latest").symlink_to("private/key.txt")
+    (here.dir / "private").chmod(0o750)
+    here.gage("stage", "op").succeeds()
+    as_staged = _tree(here.run())
+    here.gage("start", "1").succeeds()
+    rerun = here.gage("rerun", "1", "--stage", "--json").succeeds().json["run_dir"]
+    assert _tree(here.runs()[-1]) == as_staged
+    assert here.runs()[-1].samefile(rerun)
+    log = (here.meta(here.runs()[-1]) / "log" / "files").read_bytes()
+    assert log.count(b"\n") == len([p for p, (mode, _) in as_staged.items() if "empty" not in p])
+    assert here.gage("start", "1", "-q").succeeds().out == "made.txt\n"
+
+
+def test_what_is_shared_stays_shared(project):
+    gage_file = """
+[op]
+exec = "cat big.txt own.txt"
+depends = { files = "big.txt", link = "hardlink" }
+sourcecode = "-big.txt"
+"""
+    here = project({"gage.toml": gage_file, "own.txt": "own\n"})
+    big = here.write("big.txt", "big\n", 0o444)
+    here.gage("stage", "op").succeeds()
+    assert here.gage("rerun", "1", "-q").succeeds().out == "big\nown\n"
+    first, second = here.runs()
+    assert (first / "big.txt").samefile(big) and (second / "big.txt").samefile(big)
+    assert not (first / "own.txt").samefile(second / "own.txt")
+
+
+def test_a_run_that_lies_elsewhere_is_run_again_here(project):
+    here, there = project({"op.py": "print('ran')\n"}), project(name="there")
+    here.gage("stage", "op.py").succeeds()
+    moved = there.dir / here.run().name
+    (here.runs_home / moved.name).rename(moved)
+    (here.runs_home / f"{moved.name}.meta").rename(here.meta(moved))
+    assert here.gage("rerun", str(moved), "-q").succeeds().out == "ran\n"
+    assert here.gage("rerun", str(moved), "-q", "--runs", "other").succeeds().out == "ran\n"
+    assert len(here.runs()) == 1 and len(list((here.dir / "other").glob("*.meta"))) == 1
+    assert sorted(path.name for path in there.dir.iterdir()) == [moved.name, f"{moved.name}.meta"]
+
+
+def test_a_rerun_in_json_is_the_record_of_the_run(project):
+    here = project({"op.py": "print('ran')\n"})
+    here.gage("run", "op.py").succeeds()
+    told = here.gage("rerun", "1", "--json").succeeds()
+    assert told.json["status"] == "completed" and "ran\n" in told.err
+    assert told.json["id"] == here.runs()[-1].name
+
+
+def test_a_damaged_run_is_not_run_again(project):
+    here = project({"op.py": ""})
+    here.gage("run", "op.py").succeeds()
+    (here.meta() / "manifest").unlink()
+    here.gage("rerun", "1").fails(125, "run-damaged")
+    assert len(here.runs()) == 1
+
+
+def test_a_rerun_needs_what_the_run_needed(project):
+    here = project({"gage.toml": '[op]\nexec = "true"\nrequires = "cmd:no-such-program"\n'})
+    here.gage("stage", "op").succeeds()
+    here.gage("rerun", "1").fails(125, "incompatible-system")
+    assert here.gage("show", "--json").json["status"] == "staged"
+    here.gage("rerun", "1", "--force").succeeds()
+
+
+def test_a_run_that_was_run_again_can_be_from_python(project):
+    here = project({"op.py": "x = 1\nprint('x', x)\n"})
+    ran = here.python(
+        "import gage\n"
+        "first = gage.run('op.py', {'x': 2})\n"
+        "again = gage.rerun(first, label='again')\n"
+        "third = gage.rerun(again.name, echo=False)\n"
+        "print(again.status, again.config, again.label, third.run.id != again.run.id)\n"
+    ).succeeds()
+    assert ran.out == "x 2\nx 2\ncompleted {'x': 2} again True\n"
