@@ -26,6 +26,7 @@ __all__ = [
     "RunRecord",
     "__version__",
     "current_run",
+    "diff",
     "rerun",
     "run",
     "runs",
@@ -152,6 +153,27 @@ def rerun(
 
     found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
     return api.rerun(found, project, runs_home, label, tags, echo, force)
+
+
+def diff(
+    a: RunRecord | str, b: RunRecord | str, *, project: str = ".", runs_home: str | None = None
+) -> dict[str, Any]:
+    """Compare two runs, and return what differs, as `gage diff --json` prints it.
+
+    A key for each part (`command`, `config`, `source`, `runtime`, `dependencies`, `system`,
+    `output`), `same_results` (None where one of the runs has none), and a `conclusion` in words.
+    What cannot be read of a run is told under `lacks` of `a` or `b`. The arguments are those of
+    `start`.
+
+    Raises:
+        GageError: there is no such run.
+    """
+    from gage._internal import api
+
+    found = [
+        api.find(each, project, runs_home) if isinstance(each, str) else each.run for each in (a, b)
+    ]
+    return api.diff(*found)
 
 
 def runs(*, project: str = ".", runs_home: str | None = None) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ COMMANDS = [
         "cat",
         "logs",
     ),
-    *("open", "label", "tag", "comment", "delete", "restore", "purge", "check", "cache"),
+    *("open", "diff", "label", "tag", "comment", "delete", "restore", "purge", "check", "cache"),
     "completion",
 ]
 

@@ -34,7 +34,18 @@ def test_version_and_help(project):
             "cat",
             "logs",
         ),
-        *("open", "label", "tag", "comment", "delete", "restore", "purge", "check", "completion"),
+        *(
+            "open",
+            "diff",
+            "label",
+            "tag",
+            "comment",
+            "delete",
+            "restore",
+            "purge",
+            "check",
+            "completion",
+        ),
     ],
 )
 def test_every_command_has_help_and_refuses_unknown_options(project, command):

@@ -235,3 +235,172 @@ def test_a_run_that_was_run_again_can_be_from_python(project):
         "print(again.status, again.config, again.label, third.run.id != again.run.id)\n"
     ).succeeds()
     assert ran.out == "x 2\nx 2\ncompleted {'x': 2} again True\n"
+
+
+SCORE = """\
+import json, os
+score = 1.0
+noise = float(os.environ.get("NOISE", 0))
+print("score", score + noise)
+json.dump({"score": score + noise, "name": "n"}, open("summary.json", "w"))
+os.makedirs("out", exist_ok=True)
+open("out/text.txt", "w").write("first\\nsecond " + os.environ.get("WORD", "word") + "\\n")
+open("out/data.bin", "wb").write(bytes(70) + os.environ.get("WORD", "word").encode())
+json.dump({"a": {"b": [0, noise]}}, open("out/values.json", "w"))
+if "EXTRA" in os.environ:
+    open("out/extra.txt", "w").close()
+    os.unlink("out/data.bin")
+raise SystemExit(int(os.environ.get("EXIT", 0)))
+"""
+
+
+def test_the_same_results_are_identical(project):
+    here = project({"op.py": SCORE})
+    here.gage("run", "op.py", "score=2").succeeds()
+    checked = here.gage("rerun", "--check", "1").succeeds()
+    rerun = here.runs()[-1]
+    assert checked.out == (
+        "identical\n  output: same\n"
+        "The results are the same: 4 generated files, 2 values of the summary\n"
+    )
+    name = (here.meta(rerun) / "name").read_text().strip()
+    assert checked.err == f"gage: rerun 1 of 1: run {name}, in {rerun}\n"
+    assert here.gage("show", "--json").json["status"] == "completed"
+    thrice = here.gage("rerun", "--check", "2", "--times", "3", "-q").succeeds()
+    assert thrice.out == checked.out and thrice.err == "" and len(here.runs()) == 5
+
+
+def test_other_results_are_told_where_they_first_differ(project):
+    here = project({"op.py": SCORE})
+    here.gage("run", "op.py").succeeds()
+    env = {"NOISE": "0.25", "WORD": "work", "EXIT": "3"}
+    checked = here.gage("rerun", "--check", "1", env=env).exits(1)
+    assert checked.out == (
+        "different\n"
+        "  score: 1.0 -> 1.25 (relative difference 0.2)\n"
+        "  exit: 0 -> 3\n"
+        "  status: completed -> failed\n"
+        "  changed: out/data.bin (from byte 73 on)\n"
+        '  changed: out/text.txt (line 2: "second word" -> "second work")\n'
+        "  changed: out/values.json"
+        " (22 -> 23 bytes, at a.b[1]: 0.0 -> 0.25 (relative difference 1))\n"
+        '  output: line 1: "score 1.0" -> "score 1.25" (not counted)\n'
+        "The results differ; nothing recorded differs: the operation is not deterministic, or uses"
+        " what is not staged (time, network, unseeded random numbers)\n"
+    )
+    assert "--times 2 tells" in checked.err
+    extra = here.gage("rerun", "--check", "2", env={"EXTRA": "1"}).exits(1).out
+    assert "  removed: out/data.bin\n  added: out/extra.txt\n" in extra
+
+
+def test_metrics_may_differ_within_a_tolerance(project):
+    script = SCORE.replace('json.dump({"a"', '0 and json.dump({"a"')
+    here = project({"op.py": script})
+    here.gage("run", "op.py").succeeds()
+
+    def check(noise, *words):
+        return here.gage("rerun", "--check", here.runs()[0].name, *words, env={"NOISE": noise})
+
+    assert check("0.01", "--tolerance", "0.02").succeeds().out.startswith("identical\n")
+    assert "(relative difference 0.0099)" in check("0.01", "--tolerance", "0.001").exits(1).out
+    assert check("0.01").exits(1).out.startswith("different\n")
+
+
+def test_what_is_printed_counts_if_asked_for(project):
+    here = project({"op.py": "import os\nprint('a')\nprint(os.environ.get('WORD', 'b'))\n"})
+    here.gage("run", "op.py").succeeds()
+    env = {"WORD": "c"}
+    checked = here.gage("rerun", "--check", "1", env=env).succeeds()
+    assert '  output: line 2: "b" -> "c" (not counted)\n' in checked.out
+    first = here.runs()[0].name
+    counted = here.gage("rerun", "--check", first, "--output", env=env).exits(1)
+    assert counted.out.startswith('different\n  output: line 2: "b" -> "c"\nThe results are the')
+
+
+def test_reruns_that_differ_among_themselves_vary(project):
+    script = """\
+import json, os
+seen = int(open(os.environ["COUNTER"]).read())
+open(os.environ["COUNTER"], "w").write(str(seen + 1))
+json.dump({"score": 100 + seen, "same": 1, "word": f"w{seen}"}, open("summary.json", "w"))
+open("a.txt", "w").write(f"{seen % 2}")
+if seen > 2:
+    open("late.txt", "w").write("late")
+"""
+    here = project({"op.py": script})
+    counter = here.dir.parent / "counter"
+    counter.write_text("0")
+    env = {"COUNTER": str(counter)}
+    here.gage("run", "op.py", env=env).succeeds()
+    checked = here.gage("rerun", "--check", "1", "--times", "3", env=env).exits(1)
+    assert checked.out == (
+        "varies\n"
+        "  varies: score: 101 to 103, relative difference 0.019, was 100\n"
+        "  varies: word: w1, w2, w3, was w0\n"
+        "  varies: a.txt (2 contents in 3 reruns)\n"
+        "  varies: late.txt (1 content, missing in 2 in 3 reruns)\n"
+        "  output: same\n"
+        "The reruns differ among themselves: the operation is not deterministic\n"
+    )
+    first = here.runs()[0].name
+    told = here.gage("rerun", "--check", first, "--times", "2", "--json", env=env).exits(1).json
+    assert told["verdict"] == "varies"
+    assert [each["path"] for each in told["varying"]] == ["a.txt"]
+    score = {"name": "score", "values": [104, 105], "original": 100}
+    assert score.items() <= told["spreads"][0].items()
+    assert [each["id"] for each in told["reruns"]] == [run.name for run in here.runs()[-2:]]
+
+
+def test_a_check_in_json(project):
+    here = project({"op.py": SCORE})
+    here.gage("run", "op.py").succeeds()
+    told = here.gage("rerun", "--check", "1", "--json", env={"WORD": "work"}).exits(1).json
+    assert told["verdict"] == "different" and told["changes"] == [] and told["output"] is None
+    binary, text = told["files"]
+    assert (binary["path"], binary["change"]) == ("out/data.bin", "changed")
+    assert text["detail"] == 'line 2: "second word" -> "second work"'
+    assert text["before"]["sha256"] != text["after"]["sha256"]
+
+
+def test_only_a_run_that_has_ended_is_checked(project):
+    here = project({"op.py": ""})
+    here.gage("stage", "op.py").succeeds()
+    refused = here.gage("rerun", "--check", "1").fails(125, "run-not-finished")
+    assert "it is staged" in refused.err and len(here.runs()) == 1
+
+
+def test_a_check_that_is_interrupted_has_no_verdict(project):
+    here = project({"op.py": "import os, time\nif os.environ.get('WAIT'): time.sleep(60)\n"})
+    here.gage("run", "op.py").succeeds()
+    process = here.begin("rerun", "--check", "1", "--times", "2", env={**here.env, "WAIT": "1"})
+    assert process.stderr.readline().startswith(b"gage: rerun 1 of 2")
+    while here.gage("stop", here.runs()[-1].name).code != 0:
+        pass
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, b"") and b"was stopped by SIGTERM" in err
+    assert len(here.runs()) == 2
+
+
+def test_what_a_run_made_may_be_gone_since(project):
+    here = project({"op.py": SCORE})
+    here.gage("run", "op.py").succeeds()
+    shutil.rmtree(here.run() / "out")
+    here.gage("rerun", "--check", "1").succeeds()
+    told = here.gage("rerun", "--check", "2", env={"WORD": "work"}).exits(1).out
+    assert "changed: out/text.txt (its content is not there any more)" in told
+
+
+def test_wrong_words_for_a_check(project):
+    here = project({"op.py": ""})
+    here.gage("run", "op.py").succeeds()
+    for words in (
+        ["--times", "2"],
+        ["--tolerance", "0.1"],
+        ["--output"],
+        ["--check", "--stage"],
+        ["--check", "--times", "0"],
+        ["--check", "--tolerance", "nan"],
+        ["--check", "--tolerance", "-1"],
+    ):
+        here.gage("rerun", "1", *words).fails(2, "usage")
+    assert len(here.runs()) == 1

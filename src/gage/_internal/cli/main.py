@@ -32,6 +32,7 @@ COMMANDS = {
     "cat": "print a file of a run",
     "logs": "print what a run printed",
     "open": "open the directory of a run",
+    "diff": "compare two runs: what went into them, and what came out",
     "label": "give a run a label, or take it away",
     "tag": "add tags to runs, or take them away",
     "comment": "comment on a run",
