@@ -109,6 +109,20 @@ def test_each_input_is_named_as_a_cause(project):
     assert "the command, the operation (exec) and 1 source file differ" in last
 
 
+def test_config_that_is_passed_is_told_once(project):
+    gage_file = """
+[op]
+exec = "true {args}"
+config = [{ args = { lr = 0.1 } }, { env = { DEPTH = "1" } }]
+"""
+    here = project({"gage.toml": gage_file})
+    here.gage("run", "op").succeeds()
+    here.gage("run", "op", "lr=0.2", "DEPTH=2").succeeds()
+    told = here.gage("diff", "2", "1").succeeds().out
+    assert "  arguments: true --lr 0.1 -> true --lr 0.2\n  env DEPTH: 1 -> 2\n" in told
+    assert told.endswith("The results are the same, though config (lr, DEPTH) differs\n")
+
+
 def test_what_was_recorded_of_the_system_is_compared(project):
     here = project(FILES)
     here.gage("run", "train").succeeds()
@@ -123,7 +137,6 @@ def test_what_was_recorded_of_the_system_is_compared(project):
 
     rewrite("cpu", model="another")
     rewrite("interpreter", version="9.9.9")
-    (system / "packages").write_text("{}") if not (system / "packages").exists() else None
     rewrite("packages", pytest="0.0.1", nonsense="1.0")
     told = here.gage("diff", "2", "1").succeeds().out
     assert "  cpu.model: " in told and " -> another\n" in told
@@ -136,6 +149,25 @@ def test_what_was_recorded_of_the_system_is_compared(project):
     told = here.gage("diff", "2", "1", "--system", "--runtime").succeeds().out
     assert told.startswith("runtime:") and "(not recorded of b: packages)\n" in told
     assert told.endswith("system: (not recorded of b: the system)\n")
+
+
+def test_files_of_the_runtime_are_listed_where_nothing_else_of_it_differs(project):
+    gage_file = """
+[op]
+exec = { run = "true", stage-runtime = 'cp "$PROJECT_DIR/lib.txt" lib.out' }
+sourcecode = false
+"""
+    here = project({"gage.toml": gage_file, "lib.txt": "1"})
+    here.gage("run", "op").succeeds()
+    here.write("lib.txt", "22")
+    here.gage("run", "op").succeeds()
+    told = here.gage("diff", "2", "1").succeeds().out
+    assert "runtime:\n  changed: lib.out (1 -> 2 bytes)\n" in told
+    assert told.splitlines()[-1] == "The results are the same, though the runtime (1 file) differs"
+    (here.meta(here.runs()[1]) / "sys" / "packages").write_text('{"a": "1"}')
+    (here.meta(here.runs()[0]) / "sys" / "packages").write_text('{"a": "2"}')
+    told = here.gage("diff", "2", "1", "--runtime").succeeds().out
+    assert told == "runtime:\n  package a: 2 -> 1\n  (files that differ: 1)\n"
 
 
 def test_nothing_recorded_differs(project):

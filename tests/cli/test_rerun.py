@@ -152,7 +152,7 @@ def test_what_was_changed_since_is_named(project):
 def test_files_of_every_kind_are_as_they_were_staged(project):
     gage_file = """
 [op]
-exec = { run = "sh run.sh", stage-sourcecode = "mkdir -p empty/inner; chmod 700 empty/inner" }
+exec = { run = "sh run.sh", stage-sourcecode = "mkdir -p empty/inner; chmod 711 empty/inner" }
 writable = ["state.txt"]
 """
     script = "echo made >empty/inner/made.txt; ls empty/inner; rm latest; ln -s run.sh latest\n"
@@ -349,6 +349,25 @@ if seen > 2:
     score = {"name": "score", "values": [104, 105], "original": 100}
     assert score.items() <= told["spreads"][0].items()
     assert [each["id"] for each in told["reruns"]] == [run.name for run in here.runs()[-2:]]
+
+
+def test_numbers_alone_may_vary(project):
+    script = "import os, json\njson.dump({'n': os.getpid()}, open('summary.json', 'w'))\n"
+    here = project({"op.py": script})
+    here.gage("run", "op.py").succeeds()
+    checked = here.gage("rerun", "--check", "1", "--times", "2").exits(1)
+    assert checked.out.startswith("varies\n  varies: n: ")
+
+
+def test_a_rerun_without_results_is_not_the_same(project):
+    lose = "os.unlink(os.environ['RUN_DIR'] + '.meta/manifest')"
+    script = f"import os\nif 'LOSE' in os.environ:\n    {lose}\n"
+    here = project({"op.py": script})
+    here.gage("run", "op.py").succeeds()
+    checked = here.gage("rerun", "--check", "1", env={"LOSE": "1"}).exits(1)
+    name = (here.meta(here.runs()[1]) / "name").read_text().strip()
+    assert checked.out.startswith("different\n")
+    assert checked.out.endswith(f"Rerun {name} has no results: it is unknown\n")
 
 
 def test_a_check_in_json(project):

@@ -158,7 +158,11 @@ def _compare_runtime(before: Side, after: Side) -> Part:
     what = [change.name for change in about]
     if packages:
         what.append(counted(len(packages), "package"))
-    if files and not what:
+    if files and what:
+        # Whoever knows which package is another one need not know which files that are.
+        notes.append(f"files that differ: {len(files)}")
+        files = []
+    elif files:
         what.append(counted(len(files), "file"))
     changes = [*about, *_named("package ", packages)]
     return Part(changes, files, notes, _causes("the runtime", what))

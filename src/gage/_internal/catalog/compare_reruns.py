@@ -75,16 +75,20 @@ def compare_reruns(
     among = [_find_printed(first.run, each.run) for each in reruns[1:]]
     against = [_find_printed(original.run, each.run) for each in reruns]
     printed = next(filter(None, against), None)
-    if spreads or varying or (with_printed and any(among)):
+    ended = original.manifest.ended if original.manifest else None
+    lost = [each for each in reruns if not each.is_finished]
+    if lost:
+        verdict = DIFFERENT
+        conclusion = f"Rerun {lost[0].record.name} has no results: it is {lost[0].record.status}"
+    elif spreads or varying or (with_printed and any(among)):
         verdict = VARIES
         conclusion = "The reruns differ among themselves: the operation is not deterministic"
-    elif not part.is_same or not first.is_finished:
+    elif not part.is_same:
         verdict, conclusion = DIFFERENT, compare_runs(original, first).conclusion
     elif with_printed and printed:
         verdict, conclusion = DIFFERENT, "The results are the same, but not what is printed"
     else:
         verdict = IDENTICAL
-        ended = original.manifest.ended if original.manifest else None
         files = counted(len(ended or ()), "generated file")
         values = counted(len(dict(iter_leaves(original.record.summary))), "value")
         conclusion = f"The results are the same: {files}, {values} of the summary"
