@@ -14,10 +14,10 @@ from gage._internal.catalog import compare_files
 from gage._internal.catalog.compare_files import FileChange, compare_entries, find_content
 from gage._internal.catalog.compare_sides import Side
 from gage._internal.catalog.compare_values import ADDED, CHANGED, REMOVED, Change, compare_tables
+from gage._internal.catalog.patches import taken_back
 from gage._internal.store import layout
 from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, FILE, RUNTIME, SOURCE, Entry
-from gage._internal.store.patches import taken_back
 from gage._internal.store.record import RunRecord
 
 PARTS = ("command", "config", "source", "runtime", "dependencies", "system", "output")

@@ -17,9 +17,9 @@ from gage._internal.catalog.compare_values import (
     compare_tables,
     shortened,
 )
+from gage._internal.catalog.patches import unified_diff
 from gage._internal.fs import printable
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry
-from gage._internal.store.patches import unified_diff
 
 # Bytes up to which text is compared line by line, and JSON value by value.
 LARGEST = 1 << 20

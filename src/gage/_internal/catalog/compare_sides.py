@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from gage._internal.catalog.patches import Hunk, parse_patches
 from gage._internal.errors import RunDamaged
 from gage._internal.store import layout, manifest, meta, status
 from gage._internal.store.attributes import read_attributes
 from gage._internal.store.manifest import Manifest
-from gage._internal.store.patches import Hunk, parse_patches
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.store.requirements import read_requirements
 from gage._internal.store.runtime_record import find_runtime_record, record_values

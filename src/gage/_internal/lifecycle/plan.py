@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.catalog.find import find_newest_staged
+from gage._internal.catalog.patches import unified_diff
 from gage._internal.errors import DependencyError
 from gage._internal.lifecycle.leaks.find import find_natives
 from gage._internal.lifecycle.stage_config import patched, patched_files
@@ -25,7 +26,6 @@ from gage._internal.project.source_rules import parse_rules
 from gage._internal.store import layout, manifest
 from gage._internal.store.command_lines import FINALIZE, exec_part
 from gage._internal.store.manifest import DEPENDENCY, FILE, SOURCE, Entry
-from gage._internal.store.patches import unified_diff
 from gage._internal.store.requirements import Requirement
 from gage._internal.types import OpCmd, Run
 

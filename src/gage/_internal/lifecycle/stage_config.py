@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gage._internal import fs
+from gage._internal.catalog.patches import unified_diff
 from gage._internal.errors import ConfigFileError
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.config_formats import patch_config, read_config
@@ -23,7 +24,6 @@ from gage._internal.project.config_sources import (
 )
 from gage._internal.store import layout, meta
 from gage._internal.store.logs import log_action
-from gage._internal.store.patches import unified_diff
 from gage._internal.types import OpDef, Run
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gage._internal.store.patches import parse_patches, taken_back, unified_diff
+from gage._internal.catalog.patches import parse_patches, taken_back, unified_diff
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"--- a/x\n", b"+++ b/x\n", b"\r\n", b"\n"]))
 CONTENTS = st.builds(lambda lines, end: b"".join(lines) + end, LINES, st.sampled_from([b"", b"e"]))
