@@ -112,7 +112,7 @@ def test_what_is_not_right_is_a_gage_error(project):
         "usage | None",
         "usage | gage run SCRIPT, or gage init",
         "run-not-found | gage list",
-        "run-already-started | a staged run is started once; stage another",
+        "run-already-started | a staged run is started once; gage rerun makes another one of it",
     ]
     assert len(here.runs()) == 1
 

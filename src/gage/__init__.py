@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["GageError", "RunRecord", "__version__", "current_run", "run", "runs", "stage", "start"]
+__all__ = [
+    "GageError",
+    "RunRecord",
+    "__version__",
+    "current_run",
+    "diff",
+    "rerun",
+    "run",
+    "runs",
+    "stage",
+    "start",
+]
 
 
 def run(
@@ -116,6 +127,53 @@ def start(
 
     found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
     return api.start(found, echo, force)
+
+
+def rerun(
+    run: RunRecord | str,
+    *,
+    project: str = ".",
+    runs_home: str | None = None,
+    label: str | None = None,
+    tags: Sequence[str] = (),
+    echo: bool = True,
+    force: bool = False,
+) -> RunRecord:
+    """Run a run again from what it was staged with, and return what is known of the new run.
+
+    The arguments are those of `start`, but that the new run is kept in the runs home too; and a
+    label and tags for the new run. What became of the old one does not matter.
+
+    Raises:
+        GageError: there is no such run, it was never staged, or its files are not there any more;
+            or it needs what this system does not have.
+        KeyboardInterrupt: the run was interrupted; it is finalized first.
+    """
+    from gage._internal import api
+
+    found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
+    return api.rerun(found, project, runs_home, label, tags, echo, force)
+
+
+def diff(
+    a: RunRecord | str, b: RunRecord | str, *, project: str = ".", runs_home: str | None = None
+) -> dict[str, Any]:
+    """Compare two runs, and return what differs, as `gage diff --json` prints it.
+
+    A key for each part (`command`, `config`, `source`, `runtime`, `dependencies`, `system`,
+    `output`), `same_results` (None where one of the runs has none), and a `conclusion` in words.
+    What cannot be read of a run is told under `lacks` of `a` or `b`. The arguments are those of
+    `start`.
+
+    Raises:
+        GageError: there is no such run.
+    """
+    from gage._internal import api
+
+    found = [
+        api.find(each, project, runs_home) if isinstance(each, str) else each.run for each in (a, b)
+    ]
+    return api.diff(*found)
 
 
 def runs(*, project: str = ".", runs_home: str | None = None) -> list[dict[str, Any]]:

@@ -1,9 +1,21 @@
 import subprocess
 
 COMMANDS = [
-    *("init", "operations", "run", "stage", "start", "stop", "list", "show", "cat", "logs"),
-    *("open", "label", "tag", "comment", "delete", "restore", "purge", "push", "pull"),
-    *("check", "cache", "completion"),
+    *(
+        "init",
+        "operations",
+        "run",
+        "stage",
+        "start",
+        "rerun",
+        "stop",
+        "list",
+        "show",
+        "cat",
+        "logs",
+    ),
+    *("open", "diff", "label", "tag", "comment", "delete", "restore", "purge", "push", "pull"),
+    *("verify", "pack", "unpack", "check", "cache", "completion"),
 ]
 
 

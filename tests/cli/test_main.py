@@ -21,8 +21,31 @@ def test_version_and_help(project):
 @pytest.mark.parametrize(
     "command",
     [
-        *("init", "operations", "run", "stage", "start", "stop", "list", "show", "cat", "logs"),
-        *("open", "label", "tag", "comment", "delete", "restore", "purge", "check", "completion"),
+        *(
+            "init",
+            "operations",
+            "run",
+            "stage",
+            "start",
+            "rerun",
+            "stop",
+            "list",
+            "show",
+            "cat",
+            "logs",
+        ),
+        *(
+            "open",
+            "diff",
+            "label",
+            "tag",
+            "comment",
+            "delete",
+            "restore",
+            "purge",
+            "check",
+            "completion",
+        ),
     ],
 )
 def test_every_command_has_help_and_refuses_unknown_options(project, command):

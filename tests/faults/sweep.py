@@ -206,6 +206,7 @@ def scenarios(made: Made) -> dict[str, Scenario]:
         Staging("first stage", made._replace(runs={}), STAGE, without_home),
         Staging("stage of many", world.grow(made, made.folder / "grown"), STAGE, nothing),
         Running("run", made, ("run", "train", "-q"), nothing),
+        Staging("rerun", made, ("rerun", made.completed, "--stage"), nothing),
         Starting("start", made, ("start", staged, "-q"), nothing),
         Moving("delete", made, ("delete", "-y", staged), staged, True),
         Moving("restore", made, ("restore", deleted), deleted, False),

@@ -66,7 +66,17 @@ def test_with_a_call_that_fails(
 
 @pytest.mark.parametrize(
     "name",
-    ["stage", "first stage", "stage of many", "run", "start", "delete", "restore", "purge"],
+    [
+        "stage",
+        "first stage",
+        "stage of many",
+        "rerun",
+        "run",
+        "start",
+        "delete",
+        "restore",
+        "purge",
+    ],
 )
 def test_killed(named: dict[str, Scenario], sweep: Sweep, tally: Tally, name: str) -> None:
     sweep.kills(named[name], both=False)

@@ -10,6 +10,7 @@ import pytest
 
 from gage._internal.lifecycle.init import init_run_meta
 from gage._internal.lifecycle.make import make_run
+from gage._internal.lifecycle.rerun import stage_rerun
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store.attributes import add_comment, add_tags, set_label
@@ -81,6 +82,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
     look(run)
     start_run(run)
     look(run)
+    look(stage_rerun(run, str(home)))
     for path in sorted(files_below(home / "seen")):
         found.setdefault(row_of(path), set()).add((home / "seen" / path).read_bytes())
     (project / "requirements.txt").touch()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gage._internal.lifecycle.stage_config import unified_diff
+from gage._internal.catalog.patches import unified_diff
 from runs_on_disk import meta_file
 
 ODD_NAMES = [

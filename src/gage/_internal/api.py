@@ -76,6 +76,30 @@ def start(run: Run, echo: bool, force: bool = False) -> RunRecord:
     return read_record(run)
 
 
+def rerun(
+    original: Run,
+    project_dir: str,
+    home: str | None,
+    label: str | None,
+    tags: Sequence[str],
+    echo: bool,
+    force: bool,
+) -> RunRecord:
+    """Run a run again and see it to its end; see `gage.rerun`."""
+    from gage._internal.lifecycle.rerun import stage_rerun
+
+    home = _home(_project(project_dir), home)
+    return start(stage_rerun(original, home, label, tags, durable=False), echo, force)
+
+
+def diff(before: Run, after: Run) -> dict[str, Any]:
+    """Return what differs between two runs; see `gage.diff`."""
+    from gage._internal.catalog.compare import compare_runs, comparison_as_json
+    from gage._internal.catalog.compare_sides import read_side
+
+    return comparison_as_json(compare_runs(read_side(before), read_side(after)))
+
+
 def find(text: str, project_dir: str, home: str | None) -> Run:
     """Return the run that `text` names."""
     return find_run(_home(_project(project_dir), home), text)

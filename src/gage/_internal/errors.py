@@ -185,6 +185,12 @@ class SecretWritten(GageError):
     reference = "secret-written"
 
 
+class NotFinished(GageError):
+    """A run that has not come to its end has no results."""
+
+    reference = "run-not-finished"
+
+
 class AlreadyStarted(GageError):
     """A staged run is started once; this one was, or is being."""
 

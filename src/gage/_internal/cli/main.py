@@ -1,7 +1,7 @@
 """The `gage` command: find the command that is meant, run it, turn errors into exit statuses.
 
-A command is imported when it is used. Exit status: a run's own for `run` and `start`, and 125
-where Gage itself could not do it; 0 or 1 for the other commands; 2 for wrong usage.
+A command is imported when it is used. Exit status: a run's own for `run`, `start` and `rerun`, and
+125 where Gage itself could not do it; 0 or 1 for the other commands; 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ COMMANDS = {
     "run": "stage an operation or script, then start it",
     "stage": "stage an operation or script, to be started later",
     "start": "start staged runs",
+    "rerun": "run a run again, and compare what comes of it",
     "stop": "stop running runs with all their processes",
     "list": "list runs",
     "show": "show all that is known of a run",
     "cat": "print a file of a run",
     "logs": "print what a run printed",
     "open": "open the directory of a run",
+    "diff": "compare two runs: what went into them, and what came out",
     "label": "give a run a label, or take it away",
     "tag": "add tags to runs, or take them away",
     "comment": "comment on a run",
@@ -46,7 +48,7 @@ COMMANDS = {
     "cache": "list, verify or clear what was downloaded",
     "completion": "print the completion script of a shell",
 }
-_RUNNING = ("run", "start")
+_RUNNING = ("run", "start", "rerun")
 _CANNOT = 125
 _VALUED_OPTIONS = ("-C", "--runs")
 

@@ -30,6 +30,22 @@ def print_bytes(data: bytes) -> None:
     sys.stdout.flush()
 
 
+def print_diff(data: bytes) -> None:
+    """Print a unified diff: as it is, but in colours and with escapes on a terminal."""
+    if not sys.stdout.isatty():
+        print_bytes(data)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from gage._internal.fs import printable
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in data.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n"):
+        text = "\t".join(map(printable, line.split("\t")))
+        console.print(Text(text, _DIFF_STYLES.get(line[:1], "")))
+
+
 def print_json(value: Any) -> None:
     """Print data as JSON."""
     import json
@@ -179,6 +195,7 @@ def print_table(
         print(line.rstrip())
 
 
+_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 _STYLES = {
     "completed": "green",
     "failed": "red",

@@ -17,7 +17,7 @@ from gage._internal.lifecycle.secret_values import find_secrets, secret_names
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.store import layout, lock
 from gage._internal.store.attributes import add_tags, check_tags
-from gage._internal.types import OpCmd, Run
+from gage._internal.types import OpCmd, OpDef, OpRef, Run
 
 # What else the system is is captured when the run is staged.
 _WRITER = {"gage": gage.__version__}
@@ -36,9 +36,26 @@ def create_run(
         UsageError: a tag is empty or too long; no run is made.
         SecretWritten: the value of a secret would be written down; no run is made.
     """
-    check_tags(tags)
     command = operation_cmd(operation, config)
     _check_no_secret(operation, command, config)
+    return define_run(home, operation.opref, operation.opdef, command, config, label, tags)
+
+
+def define_run(
+    home: str,
+    opref: OpRef,
+    opdef: OpDef,
+    command: OpCmd,
+    config: Mapping[str, Any],
+    label: str | None = None,
+    tags: Sequence[str] = (),
+) -> Run:
+    """Make a run in a runs home and initialize it with what defines it, as that is given.
+
+    Raises:
+        UsageError: a tag is empty or too long; no run is made.
+    """
+    check_tags(tags)
     user_attrs = {} if label is None else {"label": label}
     if lock.list_abandoned(home):
         from gage._internal.catalog.leftovers import clear_abandoned
@@ -47,7 +64,7 @@ def create_run(
     run = make_run(home, marked=True)
     try:
         _hide_from_git(home)
-        init_run_meta(run, operation.opref, operation.opdef, command, user_attrs, _WRITER, config)
+        init_run_meta(run, opref, opdef, command, user_attrs, _WRITER, config)
         if tags:
             add_tags(run, tags)
     except BaseException:

@@ -21,7 +21,6 @@ from gage._internal.store.manifest import GENERATED, Entry, Manifest
 from gage._internal.store.seal import seal_ended
 from gage._internal.types import NOTHING, Run
 
-DEFAULT_SUMMARY = "summary.json"
 # Microseconds. To wait for the disk is nothing after such a run, and much after a shorter one,
 # which is soon run again where a power cut takes what it left.
 _LONG = 10_000_000
@@ -113,7 +112,7 @@ def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:
 
 
 def _read_summary(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
-    name = summary_file(data)
+    name = layout.summary_file(data)
     try:
         text = fs.read_bytes(os.path.join(run.run_dir, name))
     except FileNotFoundError:
@@ -127,11 +126,6 @@ def _read_summary(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ValueError(f"{printable(name)} is not a JSON object")
     return summary
-
-
-def summary_file(data: Mapping[str, Any]) -> str:
-    """Return the path, in the run directory, of the summary that a run writes."""
-    return str(data.get("summary", DEFAULT_SUMMARY))
 
 
 def _output_summary(run: Run, patterns: Mapping[str, str]) -> dict[str, Any]:

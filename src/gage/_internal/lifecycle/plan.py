@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.catalog.find import find_newest_staged
+from gage._internal.catalog.patches import unified_diff
 from gage._internal.errors import DependencyError
-from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.leaks.find import find_natives
-from gage._internal.lifecycle.stage_config import patched, patched_files, unified_diff
+from gage._internal.lifecycle.stage_config import patched, patched_files
 from gage._internal.lifecycle.stage_dependencies import check_is_free, resolve_dependencies
 from gage._internal.lifecycle.stage_runtime import planned_programs, runtime_settings
 from gage._internal.lifecycle.system.derive import Staged, derive_requirements, find_calls
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.project.selection import Verdict, select_source
 from gage._internal.project.source_rules import parse_rules
-from gage._internal.store import manifest
+from gage._internal.store import layout, manifest
 from gage._internal.store.command_lines import FINALIZE, exec_part
 from gage._internal.store.manifest import DEPENDENCY, FILE, SOURCE, Entry
 from gage._internal.store.requirements import Requirement
@@ -98,7 +98,7 @@ def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, 
     data = operation.opdef.data
     spec = data.get("sourcecode")
     selection = select_source(project_dir, None if spec is False else parse_rules(spec), [home])
-    summary = summary_file(data)
+    summary = layout.summary_file(data)
     verdicts = [
         v._replace(is_taken=False, reason=SUMMARY_IS_WRITTEN, rule=None) if v.path == summary else v
         for v in selection.verdicts

@@ -78,7 +78,7 @@ def stage_run(
     digests = _find_digests(run, opdef, project_dir, places.needles(), share)
     is_writable = matcher(as_patterns(opdef.data.get("writable")))
     files = StagedFiles(run, is_writable, places.needles(), digests)
-    with _recording_failure(run), Diff(project_dir) as diff:
+    with recording_failure(run), Diff(project_dir) as diff:
         stage_sourcecode(run, opdef, project_dir, files, notice)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
         stage_config(run, opdef, files)
@@ -95,13 +95,9 @@ def stage_run(
         files.freeze()
         manifest.write_manifest(run, Manifest(files.entries()))
         log_action(run, "Writing staged")
-        _call_staged(run, durable)
+        call_staged(run, durable)
     digests.write()
-    if durable:
-        fs.sync(layout.run_meta_dir(run))
-    else:
-        lock.keep(run)
-    lock.withdraw(run)
+    let_go(run, durable)
 
 
 def _find_digests(
@@ -118,7 +114,8 @@ def _has_hook(opdef: OpDef) -> bool:
     return any(exec_part(opdef.data.get("exec"), f"stage-{phase}") for phase in _HOOKED)
 
 
-def _call_staged(run: Run, durable: bool) -> None:
+def call_staged(run: Run, durable: bool) -> None:
+    """Stamp `staged`: all that it vouches for is written, and on disk where it is durable."""
     staged = meta.prepare_time(run, layout.STAGED, clock.now())
     try:
         seal_staged(run, staged)
@@ -129,6 +126,15 @@ def _call_staged(run: Run, durable: bool) -> None:
         fs.discard(staged)
         raise
     fs.put_in_place(staged, layout.meta_path(run, layout.STAGED))
+
+
+def let_go(run: Run, durable: bool) -> None:
+    """Let whoever is to start a staged run have it: anybody, or else only this process."""
+    if durable:
+        fs.sync(layout.run_meta_dir(run))
+    else:
+        lock.keep(run)
+    lock.withdraw(run)
 
 
 def _check_initialized(run: Run) -> None:
@@ -145,7 +151,7 @@ def _check_initialized(run: Run) -> None:
 
 
 @contextmanager
-def _recording_failure(run: Run) -> Iterator[None]:
+def recording_failure(run: Run) -> Iterator[None]:
     """Hold the lock; where what is done fails, leave the run `failed`, with the reason."""
     try:
         lock.acquire(run)

@@ -6,11 +6,11 @@ What is passed as arguments or environment variables was recorded with the comma
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gage._internal import fs
+from gage._internal.catalog.patches import unified_diff
 from gage._internal.errors import ConfigFileError
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.config_formats import patch_config, read_config
@@ -25,10 +25,6 @@ from gage._internal.project.config_sources import (
 from gage._internal.store import layout, meta
 from gage._internal.store.logs import log_action
 from gage._internal.types import OpDef, Run
-
-# A carriage return ends no line for patch(1).
-_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
-_ODD_CHARACTER = re.compile(rb'[\x00-\x1f\x7f"\\]')
 
 
 def stage_config(run: Run, opdef: OpDef, files: StagedFiles) -> None:
@@ -114,30 +110,3 @@ def _is_same(found: Any, wanted: Any) -> bool:
 def _like(wanted: Any, found: Any) -> Any:
     """Return a recorded value in the type of what it replaces: JSON has no tuples."""
     return tuple(wanted) if isinstance(found, tuple) and isinstance(wanted, list) else wanted
-
-
-def unified_diff(path: str, before: bytes, after: bytes) -> bytes:
-    """Return the difference of two contents of a file, as `patch` takes it."""
-    import difflib
-
-    lines = difflib.diff_bytes(
-        difflib.unified_diff,
-        _LINE.findall(before),
-        _LINE.findall(after),
-        _diff_name(b"a/" + os.fsencode(path)),
-        _diff_name(b"b/" + os.fsencode(path)),
-    )
-    return b"".join(
-        line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
-        for line in lines
-    )
-
-
-def _diff_name(name: bytes) -> bytes:
-    """Return a file name as patch(1) and git read it: quoted as in C where it has odd characters.
-
-    A blank needs no quotes, but a tab that ends the name.
-    """
-    if _ODD_CHARACTER.search(name):
-        return b'"' + _ODD_CHARACTER.sub(lambda odd: b"\\%03o" % odd[0][0], name) + b'"'
-    return name + b"\t" if b" " in name else name

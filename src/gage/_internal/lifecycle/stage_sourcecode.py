@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 
 from gage._internal.fs import printable
-from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.selection import Selection, select_source
 from gage._internal.project.source_rules import parse_rules
+from gage._internal.store import layout
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.manifest import SOURCE
 from gage._internal.types import OpDef, Run
@@ -37,7 +37,7 @@ def stage_sourcecode(
     spec = opdef.data.get("sourcecode")
     rules = None if spec is False else parse_rules(spec)
     selection = select_source(project_dir, rules, prune=[os.path.dirname(run.run_dir)])
-    summary = summary_file(opdef.data)
+    summary = layout.summary_file(opdef.data)
     paths = [path for path in selection.paths if path != summary]
     if len(paths) < len(selection.paths):
         log_action(run, f"Left out {summary}: the run writes it")

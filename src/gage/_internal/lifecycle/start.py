@@ -168,7 +168,7 @@ def _already_started(run: Run, found: str) -> AlreadyStarted:
     who = f" by {holder}" if holder else ""
     return AlreadyStarted(
         f"run {run.id} was started{who} and is {found}",
-        "a staged run is started once; stage another",
+        "a staged run is started once; gage rerun makes another one of it",
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from gage._internal.types import Run
 
@@ -35,10 +37,13 @@ DEPENDS = "depends.json"
 RUNTIME = "runtime.json"
 REQUIRES = "requires.json"
 UNCOMMITTED = "uncommitted.patch"
+RERUN = "rerun"
 MANIFEST = "manifest"
 SEAL = "seal"
 OUTPUT = "output"
 SUMMARY = "summary.json"
+# What a run writes its summary to, in the run directory, unless its operation says otherwise.
+DEFAULT_SUMMARY = "summary.json"
 
 LABEL = "label"
 TAGS = "tags"
@@ -81,6 +86,11 @@ def output_path(run: Run, phase: str) -> str:
 def output_index_path(run: Run, phase: str) -> str:
     """Return the path of the index of the bytes that a phase printed."""
     return meta_path(run, OUTPUT, phase + ".index")
+
+
+def summary_file(opdef: Mapping[str, Any]) -> str:
+    """Return the path, in the run directory, of the summary that a run of an operation writes."""
+    return str(opdef.get("summary", DEFAULT_SUMMARY))
 
 
 def run_of_dir(run_dir: str) -> Run:

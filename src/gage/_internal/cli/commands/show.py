@@ -68,6 +68,7 @@ def _more(run: Run) -> dict[str, Any]:
             "system": dict(read_attributes(run, layout.SYS)),
             "files": _count_files(run),
             "changed": manifest.find_changed(run),
+            "rerun": meta.find_text(run, layout.RERUN),
             "runtime": record_values(runtime) if runtime else None,
             "depends": meta.read_depends(run),
             "requires": [each._asdict() for each in read_requirements(run)],
@@ -96,6 +97,8 @@ def _lines(record: RunRecord) -> Iterator[str]:
         yield _line("damaged", printable(damage))
     yield _line("operation", printable(record.opref.name))
     yield _line("project", printable(record.opref.namespace))
+    if more.get("rerun"):
+        yield _line("rerun of", printable(more["rerun"]))
     yield _line("status", record.status)
     if record.reason is not None:
         first, *rest = record.reason.split("\n")

@@ -12,13 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gage._internal.lifecycle.finalize import summary_file
 from gage._internal.lifecycle.leaks.leak import MISSING, OUTSIDE, Leak
 from gage._internal.lifecycle.leaks.mentions import mentions_in_value
 from gage._internal.lifecycle.leaks.places import Places
 from gage._internal.lifecycle.leaks.remedies import declaration, remedy_for
 from gage._internal.lifecycle.staged_files import StagedFiles
-from gage._internal.store import meta
+from gage._internal.store import layout, meta
 from gage._internal.store.command_lines import FINALIZE, command_words, exec_part
 from gage._internal.types import OpDef, Run
 
@@ -55,7 +54,7 @@ def value_leaks(
     config = meta.read_config(run) or {}
     command = meta.read_cmd(run)
     values = [*_config_values(config), *_env_values(command.env), *_words(command.args)]
-    summary = summary_file(opdef.data)
+    summary = layout.summary_file(opdef.data)
     finalize = exec_part(opdef.data.get("exec"), FINALIZE)
     values += [
         value._replace(holder="exec.finalize", keys=("exec", FINALIZE))

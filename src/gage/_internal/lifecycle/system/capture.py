@@ -39,14 +39,22 @@ def capture_system(
     `python` is how the command calls its interpreter, `packages` what the run's own
     environment has, if it has one. What `mask` knows is masked in the patch.
     """
+    capture_machine(run, python, interpreter, packages)
+    if diff.commit:
+        patch = diff.read(mask)
+        git = {**diff.commit._asdict(), **_changes(patch)}
+        if patch is not None:
+            _write_patch(run, patch)
+        write_attributes(run, layout.SYS, {"git": git})
+
+
+def capture_machine(
+    run: Run, python: str, interpreter: Interpreter | None, packages: Mapping[str, str]
+) -> None:
+    """Write what this system is, but for the project; see `capture_system`."""
     attributes = {**_machine(), **_python(python, interpreter)}
     if packages:
         attributes["packages"] = dict(packages)
-    if diff.commit:
-        patch = diff.read(mask)
-        attributes["git"] = {**diff.commit._asdict(), **_changes(patch)}
-        if patch is not None:
-            _write_patch(run, patch)
     write_attributes(run, layout.SYS, attributes)
 
 
