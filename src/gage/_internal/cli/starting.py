@@ -48,14 +48,28 @@ def start(
     if context.json:
         show(record)
     elif not args.quiet:
-        took = duration_text(record.duration)
-        printer.print_note(f"run {run_name(run.id)} {record.status} after {took}")
-        _tell_changed(run)
+        tell_ended(record)
     if outcome.error is not None and outcome.exit_code == 0:
         raise RunFailed(f"run {run_name(run.id)} failed: {outcome.error}")
     if outcome.error is not None:
         printer.print_note(outcome.error)
     return outcome.exit_code
+
+
+def add_on_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that starts a run on another machine."""
+    parser.add_argument(
+        "--on",
+        metavar="REMOTE",
+        help="start it on another machine: ssh://HOST, ssh://HOST/DIRECTORY, or a remote's name",
+    )
+
+
+def tell_ended(record: RunRecord) -> None:
+    """Say how a run ended, and what it changed that it was staged with."""
+    took = duration_text(record.duration)
+    printer.print_note(f"run {record.name} {record.status} after {took}")
+    _tell_changed(record.run)
 
 
 def _tell_changed(run: Run) -> None:

@@ -250,6 +250,8 @@ class Home:
             data = self.read_file(run_id, LOCK)
         except FileNotFoundError:
             return None
+        if _is_own(data):
+            return None
         return "dead" if _is_gone(data) else "alive"
 
     def _go_on_placing(self, run_id: str) -> None:
@@ -324,7 +326,8 @@ class Home:
         try:
             fs.create_file(lock, json_bytes(this_process()._asdict()))
         except FileExistsError:
-            if not _is_gone(fs.read_bytes(lock)):
+            data = fs.read_bytes(lock)
+            if not _is_own(data) and not _is_gone(data):
                 fs.remove_file(note)
                 raise Refused("active", f"run {run_id} is running there") from None
         found = Described(list(meta_items(self.place(run_id, META))), (), (), None)
@@ -381,6 +384,11 @@ def open_locked(path: str, wait: bool) -> int | None:
         except FileNotFoundError:
             pass
         os.close(fd)
+
+
+def _is_own(data: bytes) -> bool:
+    """Tell whether a lock is that of this process, which moves what it has claimed itself."""
+    return data == json_bytes(this_process()._asdict())
 
 
 def _is_gone(data: bytes) -> bool:

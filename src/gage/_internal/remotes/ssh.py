@@ -14,8 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple, cast
-from urllib.parse import unquote
+from typing import Any, BinaryIO, cast
 
 from gage._internal.errors import RemoteDenied, RemoteFailed, RemoteUnfit, RemoteUnreachable
 from gage._internal.fs import printable
@@ -23,14 +22,10 @@ from gage._internal.portable import far_end
 from gage._internal.portable.far_end import MARK
 from gage._internal.portable.frames import Channel, write_all
 from gage._internal.portable.items import Described, Item, Refused, Want, index_of
+from gage._internal.portable.logins import Login, parse_address, ssh_command
 from gage._internal.portable.refusals import error_of
 from gage.plugins import Notice
 
-_ADDRESS = re.compile(
-    r"[sS][sS][hH]://(?:([^/@]+)@)?(\[[0-9A-Fa-f:.%\w]+\]|[^/@:\[\]]+)(?::([0-9]{1,5}))?(/.*)?",
-    re.DOTALL,
-)
-_SCP_LIKE = re.compile(r"(?:([^/@:]+)@)?([^/@:\[\]]+|\[[0-9A-Fa-f:.]+\]):(.*)", re.DOTALL)
 # What a login may print before the program there says that it has begun.
 _MOST_NOISE = 1 << 16
 _PROGRAM = (
@@ -54,46 +49,6 @@ _RATE = 32 << 20
 _SHORT = 0.02
 # Seconds for an ssh whose connection is closed to end.
 _PATIENCE = 5.0
-
-
-class Login(NamedTuple):
-    """Where to log in, and the directory there: relative to that of the login, or absolute."""
-
-    host: str
-    user: str | None
-    port: str | None
-    path: str
-
-
-def parse_address(address: str) -> Login:
-    """Return what an address means: `ssh://[USER@]HOST[:PORT]/PATH` or `[USER@]HOST:PATH`.
-
-    `/~/` at the beginning of PATH is the directory of the login.
-
-    Raises:
-        RemoteFailed: it is no such address.
-    """
-    match = _ADDRESS.fullmatch(address)
-    if match:
-        user, host, port, path = match.groups()
-        path = unquote(path or "")
-        path = path[1:] if path.startswith("/~") else path
-    else:
-        match = None if "://" in address else _SCP_LIKE.fullmatch(address)
-        if match is None:
-            raise _wrong(address)
-        user, host, path = match.groups()
-        port = None
-    if not path.strip("/") or "\0" in path or host.startswith("-") or (user or "").startswith("-"):
-        raise _wrong(address)
-    return Login(host.strip("[]"), user, port, path)
-
-
-def _wrong(address: str) -> RemoteFailed:
-    return RemoteFailed(
-        f"{printable(address)} is no address of a directory on another machine",
-        "ssh://HOST/DIRECTORY, or HOST:DIRECTORY",
-    )
 
 
 class Ssh:
@@ -124,13 +79,7 @@ class SshPlace:
         self._program = far_end.program()
         words = ("far_end", "exec", "__name__", "__main__")
         program = _PROGRAM % (_TOO_OLD, len(self._program), *words)
-        # No character in it that means something within quotes, whatever shell is there.
-        quoted = program.replace("'", '"')
-        command = ["ssh", "-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oForwardX11=no"]
-        command += ["-oForwardAgent=no"]
-        command += ["-p", login.port] if login.port else []
-        command += ["-l", login.user] if login.user else []
-        command += ["--", login.host, f"exec python3 -X utf8 -I -S -c '{quoted}'"]
+        command = ssh_command(login, program)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(

@@ -85,6 +85,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
     logs = commands.add_parser("logs", help="print what a run printed")
     logs.add_argument("run", metavar="RUN_DIR")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    logs.add_argument(
+        "--frames", action="store_true", help="all to stdout, a line of stream and size before each"
+    )
     logs.add_argument("--from", dest="start", type=int, default=0, metavar="BYTE")
     state = commands.add_parser("state", help="print how it is about a run, as JSON")
     state.add_argument("run", metavar="RUN_DIR")
@@ -249,7 +252,11 @@ def _stop(args: argparse.Namespace, capsule: str) -> int:
 
 def _logs(args: argparse.Namespace, capsule: str) -> int:
     for piece in iter_output(_run_at(args.run), RUN, args.start, args.follow):
-        _echo(piece.stream, piece.data)
+        if args.frames:
+            head = f"{piece.stream} {len(piece.data)}\n".encode()
+            fs.write_all(1, head + piece.data)
+        else:
+            _echo(piece.stream, piece.data)
     return 0
 
 

@@ -21,6 +21,32 @@ from gage._internal.types import Run
 _LONGEST_FILE_NAME = 255
 
 
+def write_where(run: Run, address: str | None) -> None:
+    """Note at which address a run was started elsewhere; None when it is home again."""
+    path = layout.notes_path(run, layout.WHERE)
+    if address is None:
+        fs.remove_file(path)
+        try:
+            os.rmdir(os.path.dirname(path))
+        except OSError:
+            # There are other notes, or none.
+            pass
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fs.replace_file(path, meta.json_bytes(address), mode=0o644)
+
+
+def find_where(run: Run) -> str | None:
+    """Return the address at which a run was started elsewhere; None where it was not."""
+    try:
+        address = json.loads(fs.read_bytes(layout.notes_path(run, layout.WHERE)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise meta.damaged(run, layout.WHERE, f"cannot be read: {error}") from None
+    return str(address)
+
+
 class Comment(NamedTuple):
     """A comment on a run: when it was made (microseconds since the epoch), and its text."""
 

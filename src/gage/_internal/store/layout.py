@@ -48,6 +48,7 @@ DEFAULT_SUMMARY = "summary.json"
 LABEL = "label"
 TAGS = "tags"
 COMMENTS = "comments"
+WHERE = "where"
 
 TRASH = ".trash"
 # In a project, where its runs home lies unless it says otherwise.

@@ -68,6 +68,11 @@ def release(run: Run) -> None:
     fs.remove_file(layout.meta_path(run, layout.LOCK))
 
 
+def pass_on(run: Run, process: ProcessId) -> None:
+    """Give the lock that this process holds, or has the right to, to a process, maybe elsewhere."""
+    fs.replace_file(layout.meta_path(run, layout.LOCK), meta.json_bytes(process._asdict()))
+
+
 def find_holder(run: Run) -> Holder | None:
     """Return who holds the lock of a run, or None where nobody does."""
     data = meta.find_meta(run, layout.LOCK)

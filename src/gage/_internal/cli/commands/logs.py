@@ -11,6 +11,7 @@ from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.errors import UsageError
 from gage._internal.store import layout, output
+from gage._internal.store.attributes import find_where
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.following import iter_output
 from gage._internal.store.output import Piece
@@ -56,9 +57,18 @@ def run(args: argparse.Namespace, context: Context) -> int:
         raise UsageError(f"no phase {args.phase} of the run printed anything", f"known: {known}")
     wanted = output.STDERR if args.stderr else output.STDOUT if args.stdout else None
     show = _print_as_json if context.json else _as_is()
-    for piece in iter_output(found, args.phase, follow=args.follow):
+
+    def show_wanted(piece: Piece) -> None:
         if wanted in (None, piece.stream):
             show(piece)
+
+    if args.phase == RUN and find_where(found):
+        from gage._internal.cli.there import print_there
+
+        print_there(found, args.follow, show_wanted, context)
+        return 0
+    for piece in iter_output(found, args.phase, follow=args.follow):
+        show_wanted(piece)
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from gage._internal.cli import new_run
 from gage._internal.cli.context import Context
-from gage._internal.cli.starting import add_quiet_argument, print_record, start
+from gage._internal.cli.starting import add_on_argument, add_quiet_argument, print_record, start
 
 DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
@@ -17,11 +17,17 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
+    add_on_argument(parser)
     add_quiet_argument(parser)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    if args.on:
+        from gage._internal.cli.there import start_there
+
+        staged = new_run.new_staged_run(args, context, durable=True)
+        return start_there(staged, args.on, args, context, print_record)
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
     staged = new_run.new_staged_run(args, context, durable=False)

@@ -12,10 +12,10 @@ from gage._internal.cli import captured, printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import date_text, duration_text
 from gage._internal.cli.values import value_text
-from gage._internal.errors import NotStaged, RunDamaged
+from gage._internal.errors import GageError, NotStaged, RunDamaged
 from gage._internal.fs import printable
 from gage._internal.store import layout, manifest, meta
-from gage._internal.store.attributes import list_comments, read_attributes
+from gage._internal.store.attributes import find_where, list_comments, read_attributes
 from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
 from gage._internal.store.record import RunRecord, find_record
@@ -100,6 +100,9 @@ def _lines(record: RunRecord) -> Iterator[str]:
     if more.get("rerun"):
         yield _line("rerun of", printable(more["rerun"]))
     yield _line("status", record.status)
+    where = find_where(record.run)
+    if where is not None:
+        yield _line("where", f"{printable(where)} ({_status_there(record.run)})")
     if record.reason is not None:
         first, *rest = record.reason.split("\n")
         yield _line("reason", printable(first))
@@ -133,6 +136,15 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from _table("user", user)
     for comment in more.get("comments", []):
         yield _line("comment", f"{date_text(comment['time'])} {printable(comment['text'])}")
+
+
+def _status_there(run: Run) -> str:
+    from gage._internal.cli.there import status_there
+
+    try:
+        return status_there(run)
+    except GageError as error:
+        return printable(error.message)
 
 
 def _runtime_text(runtime: Mapping[str, Any]) -> str:

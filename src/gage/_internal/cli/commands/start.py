@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from gage._internal.cli.context import Context
-from gage._internal.cli.starting import add_quiet_argument, print_record, print_records, start
+from gage._internal.cli.starting import (
+    add_on_argument,
+    add_quiet_argument,
+    print_record,
+    print_records,
+    start,
+)
 from gage._internal.store.record import RunRecord
+from gage._internal.types import Run
 
 DESCRIPTION = (
     "Start staged runs, one after the other. What each needs of the system is compared first, and"
@@ -21,30 +29,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs_to_start",
         nargs="+",
         metavar="RUN",
-        help="id, beginning of an id, name, number in the list, or path of a run directory",
+        help="id, beginning of an id, name, number in the list, path of a run directory, or"
+        " ssh://HOST/RUN",
     )
     parser.add_argument(
         "--force",
         action="store_true",
         help="start a run here that needs what this system does not have",
     )
+    add_on_argument(parser)
     add_quiet_argument(parser)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     # All are found before the first is started: starting changes what numbers mean.
-    runs = [context.find_run(text) for text in args.runs_to_start]
+    runs = [_find(text, args.on, context) for text in args.runs_to_start]
     if len(runs) == 1:
-        return start(runs[0], args, context, print_record)
+        return _start(*runs[0], args, context, print_record)
     records: list[RunRecord] = []
     codes = []
     try:
-        for staged in runs:
-            codes.append(start(staged, args, context, records.append))
+        for staged, on in runs:
+            codes.append(_start(staged, on, args, context, records.append))
             if codes[-1] > 128:
                 break
     finally:
         if context.json:
             print_records(records)
     return next((code for code in codes if code), 0)
+
+
+def _find(text: str, on: str | None, context: Context) -> tuple[Run, str | None]:
+    """Return the run that a word means, and where it is to be started, if not here."""
+    if not text.startswith("ssh://"):
+        return context.find_run(text), on
+    from gage._internal.cli.there import find_to_start
+
+    return find_to_start(text, context)
+
+
+def _start(
+    run: Run,
+    on: str | None,
+    args: argparse.Namespace,
+    context: Context,
+    show: Callable[[RunRecord], None],
+) -> int:
+    if on is None:
+        return start(run, args, context, show)
+    from gage._internal.cli.there import start_there
+
+    return start_there(run, on, args, context, show)

@@ -8,6 +8,7 @@ from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.lifecycle.stop import stop_run
 from gage._internal.store import status
+from gage._internal.store.attributes import find_where
 from gage._internal.store.names import run_name
 
 DESCRIPTION = (
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     for found in [context.find_run(text) for text in args.runs_to_stop]:
-        stop_run(found)
+        if find_where(found):
+            from gage._internal.cli.there import stop_there
+
+            stop_there(found, context)
+        else:
+            stop_run(found)
         printer.print_note(f"run {run_name(found.id)} is {status.run_status(found)}")
     return 0

@@ -1,0 +1,1 @@
+"""Where staged runs execute besides this process."""
