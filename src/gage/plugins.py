@@ -27,6 +27,7 @@ _RESOLVERS = {
     "url": "gage._internal.resolvers.url:Url",
 }
 _RUNTIMES = {
+    "conda": "gage._internal.runtimes.conda:Conda",
     "container": "gage._internal.runtimes.container:ContainerImage",
     "inherit": "gage._internal.runtimes.inherit:Inherit",
     "uv": "gage._internal.runtimes.uv:Uv",

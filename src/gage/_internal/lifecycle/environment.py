@@ -16,7 +16,7 @@ from gage._internal.lifecycle.containers import Container
 from gage._internal.store import layout, meta
 from gage._internal.types import NOTHING, Run
 
-_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 
 
 class Environment(NamedTuple):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gage._internal import fs
+from gage._internal.caches import cache_dir
 from gage._internal.environments.archives import unpack_tree
 from gage._internal.environments.bytecode import compile_modules
 from gage._internal.environments.installing import Wanted, find_uv, install
@@ -23,7 +24,8 @@ from gage._internal.environments.interpreters import (
     interpreter_of,
     iter_interpreters,
 )
-from gage._internal.environments.kept import KeptTree, keep_tree
+from gage._internal.environments.kept import KeptTree, keep_tree, root_of
+from gage._internal.environments.prefixes import read_named, rename_in_files
 from gage._internal.environments.relocation import (
     interpreter_links,
     link_interpreter,
@@ -36,6 +38,7 @@ from gage._internal.store import meta
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.runtime_record import (
     ARCHIVE,
+    CONDA,
     ENV,
     ENVIRONMENT,
     IMAGE,
@@ -61,6 +64,10 @@ def prepare_environment(run: Run) -> Environment:
         return Environment(container=find_container(record.path))
     # What the operation sets is in front of what is inherited, and behind the environment.
     path = meta.read_cmd(run).env.get("PATH") or os.environ.get("PATH", os.defpath)
+    if record.name == CONDA:
+        kept = _unpacked(run, record) if record.bundle == ARCHIVE else _made_by_conda(run, record)
+        variables = {"CONDA_PREFIX": kept, "PATH": f"{kept}/bin{os.pathsep}{path}"}
+        return Environment(variables, kept=kept)
     if record.bundle != ENV:
         kept = _unpacked(run, record) if record.bundle == ARCHIVE else _made(run, record)
         return Environment(_variables(kept, path), kept=kept)
@@ -97,9 +104,15 @@ def _unpacked(run: Run, record: RuntimeRecord) -> str:
         unpack_tree(os.path.join(run.run_dir, record.path), tree)
         if interpreter:
             link_interpreter(tree, interpreter)
+        if record.named:
+            named = read_named(os.path.join(run.run_dir, record.named))
+            rename_in_files(tree, named, root_of(key))
         return {"what": f"environment of {counted(len(record.packages), 'package')}, unpacked"}
 
-    kept = keep_tree(_key(ARCHIVE, record.sha256, interpreter and interpreter.path), make)
+    # Files may name the directory, which another one has if the cache is moved.
+    facts = interpreter and interpreter.path, record.named and cache_dir()
+    key = _key(ARCHIVE, record.sha256, *filter(None, facts))
+    kept = keep_tree(key, make)
     if kept.is_new:
         log_action(run, f"Unpacked {record.path}")
     return kept.root
@@ -127,6 +140,42 @@ def _made(run: Run, record: RuntimeRecord) -> str:
     log_action(run, f"{made} the environment of {record.path} with {interpreter.words}")
     if interpreter.facts() != wanted.facts():
         log_action(run, f"It was staged with {wanted.words} ({wanted.suffix})")
+    return kept.root
+
+
+def _made_by_conda(run: Run, record: RuntimeRecord) -> str:
+    """Return the directory of an environment that is made of an explicit list."""
+    from gage._internal.environments.conda import (
+        TOOLS,
+        find_tool,
+        make_conda_environment,
+        subdir_here,
+    )
+
+    listed = os.path.join(run.run_dir, record.path)
+    if record.platform not in ("", subdir_here()):
+        raise RuntimeFailed(
+            f"the conda packages of the run are for {record.platform}, and this is {subdir_here()}"
+        )
+    tool = find_tool()
+
+    def make(tree: str) -> Mapping[str, Any]:
+        if tool is None:
+            raise RuntimeFailed(
+                f"the environment of the run is made by {', '.join(TOOLS[:-1])} or {TOOLS[-1]},"
+                " and there is none of these on PATH",
+                "install micromamba",
+            )
+        made = make_conda_environment(tree, listed, root_of(key), tool)
+        return {"what": f"environment of {counted(len(made.packages), 'package')} of conda"}
+
+    digest = hashlib.sha256(fs.read_bytes(listed)).hexdigest()
+    key = _key(record.bundle, CONDA, digest, cache_dir())
+    kept = keep_tree(key, make)
+    for path in kept.facts["mentions"] if kept.is_new else ():
+        log_action(run, f"Noticed: {path} of the environment names where it was made")
+    by = f" by {os.path.basename(tool)}" if tool and kept.is_new else ""
+    log_action(run, f"{'Made' if kept.is_new else 'Took'} the environment of {record.path}{by}")
     return kept.root
 
 

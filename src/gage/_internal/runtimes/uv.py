@@ -194,7 +194,13 @@ def _lock(
     cwd = os.path.dirname(path)
     if kind == _UV_LOCK:
         manifests = [_content(os.path.join(cwd, each), _PROJECT) for each in local_folders(path)]
-        depends_on = [uv, identity(uv), _content(cwd, kind), _content(cwd, _PROJECT), manifests]
+        depends_on: list[Any] = [
+            uv,
+            identity(uv),
+            _content(cwd, kind),
+            _content(cwd, _PROJECT),
+            manifests,
+        ]
 
         def export() -> str:
             words = ["export", *_EXPORT, "--locked", "--no-editable", *chosen]

@@ -14,6 +14,8 @@ from gage._internal.types import NOTHING, Run
 LOCK, WHEELS, ARCHIVE, ENV, IMAGE = BUNDLES = ("lock", "wheels", "archive", "env", "image")
 # Where an environment is in a run.
 ENVIRONMENT = ".venv"
+# The runtime whose environments are of conda packages.
+CONDA = "conda"
 
 
 class RuntimeRecord(NamedTuple):
@@ -23,6 +25,8 @@ class RuntimeRecord(NamedTuple):
     list of what is locked else. `wheels` is the directory of the packages, `projects` are packages
     made of the project. `python` tells of the interpreter that the environment was made with, and
     whether the run has it (see `environments.interpreters`). `packages` maps names to versions.
+    `platform` is what conda packages are for, `named` the file that tells which files of an
+    environment of these name its directory (see `environments.prefixes`).
     """
 
     name: str
@@ -33,6 +37,8 @@ class RuntimeRecord(NamedTuple):
     wheels: str | None = None
     projects: tuple[str, ...] = ()
     packages: Mapping[str, str] = NOTHING
+    platform: str = ""
+    named: str | None = None
 
 
 def find_runtime_record(run: Run) -> RuntimeRecord | None:
