@@ -88,3 +88,5 @@ async def create(
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    # A thread of the library may outlive it, which a Python that ends in order does not survive.
+    os._exit(0)

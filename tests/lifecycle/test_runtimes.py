@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +28,7 @@ import pytest
 from conda_channel import PLACEHOLDER, Channel, add_package, make_channel
 from conftest import Project
 from gage._internal.environments.conda import subdir_here
+from web_server import WebServer, serving
 
 SRC = Path(__file__).parents[2] / "src"
 PACKAGES = "tabulate==0.9.0\nmarkupsafe==3.0.2\n"
@@ -790,6 +793,92 @@ class TestContainer:
     def test_no_image(self, make_project) -> None:
         here = make_project("container", {})
         here.gage("stage", "train").fails(1, "runtime-failed")
+
+
+def wheel(name: str) -> bytes:
+    """Return a wheel of a package with one module."""
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "WHERE = 'my own index'\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return packed.getvalue()
+
+
+class TestOwnIndex:
+    """An index that the project names is used where the environment is made, wherever that is."""
+
+    NAME = "gageonlyhere"
+    LOGIN: ClassVar = {"login": f"Basic {base64.b64encode(b'me:hunter2').decode()}"}
+    PYPROJECT = (
+        f'[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.10"\n'
+        f'dependencies = ["{NAME}==1.0"]\n[[tool.uv.index]]\nname = "mine"\nurl = "{{index}}"\n'
+    )
+
+    @pytest.fixture
+    def index(self) -> Iterator[WebServer]:
+        """Serve an index with one package, to who logs in."""
+        with serving() as web:
+            data, path = wheel(self.NAME), f"/files/{self.NAME}-1.0-py3-none-any.whl"
+            digest = hashlib.sha256(data).hexdigest()
+            link = f'<a href="{path}#sha256={digest}" data-core-metadata="true">{path[7:]}</a>'
+            page = f"<!DOCTYPE html><html><body>{link}</body></html>".encode()
+            html = {"Content-Type": "text/html"}
+            web.put(f"/simple/{self.NAME}/", page, headers=html, **self.LOGIN)
+            web.put(path, data, **self.LOGIN)
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                metadata = archive.read(f"{self.NAME}-1.0.dist-info/METADATA")
+            web.put(f"{path}.metadata", metadata, **self.LOGIN)
+            yield web
+
+    @pytest.mark.parametrize(
+        ("name", "file", "bundle"),
+        [
+            ("uv", "pyproject.toml", "lock"), ("uv", "pyproject.toml", "wheels"),
+            ("uv", "uv.lock", "lock"), ("uv", "requirements.txt", "lock"),
+            ("venv", "requirements.txt", "lock"), ("venv", "requirements.txt", "wheels"),
+        ],
+    )  # fmt: skip
+    def test_is_used_at_start(
+        self, make_project, index: WebServer, tmp_path: Path, name: str, file: str, bundle: str
+    ) -> None:
+        address = f"{index.base}/simple"
+        within = address.replace("//", "//me:hunter2@")
+        files = {"train.py": f"import {self.NAME}; print({self.NAME}.WHERE)\n"}
+        if file == "requirements.txt":
+            files[file] = f"--extra-index-url {within}\n{self.NAME}==1.0\n"
+        else:
+            files["pyproject.toml"] = self.PYPROJECT.format(index=within)
+        here = make_project({"name": name, "bundle": bundle}, files, own_cache=True)
+        if file == "uv.lock":
+            uv(here, "lock")
+        # Only the file that lists packages names it.
+        run_dir = stage(here, env={"PIP_CACHE_DIR": str(tmp_path / "pip")})
+        indexes = runtime_of(run_dir).get("indexes")
+        named = {"name": "mine"} if file in ("pyproject.toml", "uv.lock") else {}
+        assert indexes == ([{"url": address, **named}] if bundle == "lock" else None)
+        for path in (self.meta_files(run_dir), (run_dir / ".runtime").rglob("*")):
+            assert not any(b"hunter2" in each.read_bytes() for each in path if each.is_file())
+        if bundle == "wheels":
+            index.pages.clear()
+        index.requests.clear()
+        login = {"UV_INDEX_MINE_USERNAME": "me", "UV_INDEX_MINE_PASSWORD": "hunter2"}
+        netrc = here.write("netrc", "machine 127.0.0.1 login me password hunter2\n", 0o600)
+        caches = {"UV_CACHE_DIR": str(tmp_path / "there"), "PIP_CACHE_DIR": str(tmp_path / "pip2")}
+        env = {**login, **caches, "NETRC": str(netrc)}
+        assert here.gage("start", "1", "-q", env=env).succeeds().out == "my own index\n"
+        assert bool(index.requests) == (bundle == "lock")
+
+    def meta_files(self, run_dir: Path) -> Iterator[Path]:
+        # What the operation is defined by is another matter.
+        paths = run_dir.with_name(f"{run_dir.name}.meta").rglob("*")
+        return (path for path in paths if path.name not in ("opdef.json", "uncommitted.patch"))
 
 
 GREETING = f"#!/bin/sh\ncat {PLACEHOLDER}/share/greeting\n".encode()

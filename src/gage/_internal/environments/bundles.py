@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name
@@ -22,7 +22,7 @@ from gage._internal.environments.contents import Content
 from gage._internal.environments.installing import Wanted, install
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.environments.kept import KeptTree, keep_tree
-from gage._internal.environments.locks import with_digests
+from gage._internal.environments.locks import with_digests, without_login
 from gage._internal.environments.relocation import make_relocatable
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
@@ -33,6 +33,7 @@ from gage._internal.store.runtime_record import (
     ENVIRONMENT,
     LOCK,
     WHEELS,
+    Index,
     RuntimeRecord,
     record_values,
 )
@@ -52,7 +53,7 @@ class Locked(NamedTuple):
     `requirements` is the list, with a version and digests for each package; `projects` are paths of
     wheels made of the project; `uv` the path of uv, or None where pip installs.
     `with_interpreter` takes the interpreter into the environment, which must be one that can be
-    moved. uv reads the settings of `cwd`, and takes from `indexes` too what is locked.
+    moved. uv reads the settings of `cwd`. What is locked is taken from `indexes` too.
     """
 
     interpreter: Interpreter
@@ -61,7 +62,7 @@ class Locked(NamedTuple):
     uv: str | None
     with_interpreter: bool = False
     cwd: str | None = None
-    indexes: Sequence[str] = ()
+    indexes: Sequence[Index] = ()
 
     def key(self, *more: str) -> str:
         """Return the key of something that is made of the list and the interpreter."""
@@ -94,6 +95,7 @@ def provide_environment(
         made = {_LIST: locked.requirements}
         count = sum(b"==" in line for line in locked.requirements.splitlines())
         if bundle == LOCK:
+            record = record._replace(indexes=tuple(_reachable(locked.indexes)))
             said = f"a list of {counted(count, 'package')} for {locked.interpreter.words}"
             return Provided((), projects, made, record_values(record), said)
         wheels = keep_tree(locked.key(WHEELS), lambda tree: _wheels(locked, tree, make_wheels))
@@ -119,6 +121,13 @@ def provide_environment(
     packed = [(tree, ENVIRONMENT) for tree in trees]
     values = record_values(record)
     return Provided([(archive, _FOLDER)], record=values, said=f"{said}, packed", packed=packed)
+
+
+def _reachable(indexes: Sequence[Index]) -> Iterator[Index]:
+    """Yield the indexes that another machine reaches, less users and passwords in addresses."""
+    for index in indexes:
+        if index.url.startswith(("http://", "https://")):
+            yield index._replace(url=without_login(index.url))
 
 
 def make_environment(

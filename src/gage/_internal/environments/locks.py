@@ -25,6 +25,11 @@ from gage._internal.environments.installing import entries_of, is_requirement
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
+from gage._internal.store.runtime_record import Index
+
+_PYPI = "https://pypi.org/simple"
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_INDEX_OPTION = re.compile(r"(?m)^\s*(?:-i|--(extra-)?index-url)[\s=]+(\S+)")
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -196,12 +201,50 @@ def with_digests(requirements: bytes, wheels: Sequence[Content]) -> bytes:
     return "".join(entries).encode()
 
 
-def index_addresses(path: str) -> list[str]:
-    """Return the indexes that a `pyproject.toml` names, whichever packages they are for."""
-    if not os.path.exists(path):
-        return []
-    indexes = _read_toml(path).get("tool", {}).get("uv", {}).get("index", ())
-    return [each["url"] for each in indexes if "url" in each]
+def find_indexes(path: str) -> list[Index]:
+    """Return the indexes that have what a file names, whichever packages they are for.
+
+    These are what the settings beside it say, and the file itself.
+    """
+    folder, name = os.path.split(path)
+    found = [*_indexes_of_settings(folder)]
+    if name == "uv.lock":
+        sources = (each.get("source", {}) for each in _read_toml(path).get("package", ()))
+        found += [Index(each["registry"]) for each in sources if "registry" in each]
+    elif name.startswith("pylock."):
+        packages = _read_toml(path).get("packages", ())
+        found += [Index(each["index"]) for each in packages if "index" in each]
+    elif name.endswith(".txt"):
+        text = read_bytes(path).decode(errors="replace")
+        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), text)
+        found += [Index(url, "", not extra) for extra, url in _INDEX_OPTION.findall(text)]
+    # The first one of an address is the one that has a name.
+    by_url = {without_login(each.url).rstrip("/"): each for each in reversed(found)}
+    return [each for url, each in reversed(by_url.items()) if url != _PYPI]
+
+
+def without_login(url: str) -> str:
+    """Return an address without user and password."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _indexes_of_settings(folder: str) -> Iterator[Index]:
+    """Yield the indexes that uv has in the settings of a project."""
+    own, project = (os.path.join(folder, name) for name in ("uv.toml", "pyproject.toml"))
+    if os.path.exists(own):
+        settings = _read_toml(own)
+    elif os.path.exists(project):
+        settings = _read_toml(project).get("tool", {}).get("uv", {})
+    else:
+        return
+    for each in settings.get("index", ()):
+        if "url" in each:
+            yield Index(each["url"], each.get("name", ""), bool(each.get("default")))
+    if "index-url" in settings:
+        yield Index(settings["index-url"], "", True)
+    yield from map(Index, settings.get("extra-index-url", ()))
 
 
 def may_be_built(path: str) -> bool:

@@ -127,7 +127,8 @@ def _made(run: Run, record: RuntimeRecord) -> str:
     wheels = os.path.join(run.run_dir, record.wheels) if record.wheels else None
 
     def make(tree: str) -> Mapping[str, Any]:
-        install(tree, interpreter, Wanted(listed, projects, wheels), find_uv())
+        needed = Wanted(listed, projects, wheels, indexes=record.indexes)
+        install(tree, interpreter, needed, find_uv())
         make_relocatable(tree, interpreter, with_interpreter=False)
         link_interpreter(tree, interpreter)
         compile_modules(tree, interpreter.path, ENVIRONMENT)

@@ -28,7 +28,7 @@ from gage._internal.environments.installing import (
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import (
-    index_addresses,
+    find_indexes,
     is_locked,
     local_folders,
     may_be_built,
@@ -77,7 +77,7 @@ class Uv:
                 folder = context.project_dir
             interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
             requirements, local = _locked(uv, folder, name, interpreter, settings)
-            indexes = index_addresses(os.path.join(folder, os.path.dirname(name), _PROJECT))
+            indexes = find_indexes(os.path.join(folder, name))
         projects = [
             _build(os.path.join(os.path.dirname(name), path), folder, context, interpreter, uv)
             for path in local
@@ -95,7 +95,7 @@ class Uv:
             "uv",
             settings.get("bundle", ENV),
             locked,
-            lambda listed, tree: fetch_wheels(listed, tree, interpreter, uv),
+            lambda listed, tree: fetch_wheels(listed, tree, interpreter, uv, indexes),
             context.notice,
         )
 

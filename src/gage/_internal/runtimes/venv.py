@@ -13,7 +13,12 @@ from gage._internal.environments.bundles import Locked, provide_environment
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
-from gage._internal.environments.locks import local_folders, read_pylock, reading
+from gage._internal.environments.locks import (
+    find_indexes,
+    local_folders,
+    read_pylock,
+    reading,
+)
 from gage._internal.environments.seeding import fetch_wheels
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
@@ -38,6 +43,7 @@ class Venv:
         interpreter = _find_interpreter(settings.get("python"))
         path = os.path.join(folder, name)
         with reading(name):
+            indexes = find_indexes(path)
             if os.path.basename(name).startswith("pylock."):
                 extras, groups = settings.get("extras", ()), settings.get("groups", ())
                 requirements, local = read_pylock(path, interpreter, extras, groups)
@@ -54,8 +60,8 @@ class Venv:
         return provide_environment(
             "venv",
             settings.get("bundle", ENV),
-            Locked(interpreter, requirements, projects, None),
-            lambda listed, tree: fetch_wheels(listed, tree, interpreter, None),
+            Locked(interpreter, requirements, projects, None, indexes=indexes),
+            lambda listed, tree: fetch_wheels(listed, tree, interpreter, None, indexes),
             context.notice,
         )
 
