@@ -205,6 +205,34 @@ def test_runs_here(make_project, name: str, bundle: str) -> None:
     assert here.gage("show", "--json").json["runtime"] == record
 
 
+@pytest.mark.parametrize(
+    ("name", "bundle", "staging", "start"),
+    [
+        ("uv", "env", ["making the environment of 2 packages for CPython"], []),
+        (
+            "uv",
+            "archive",
+            ["making the environment of 2", "packing the environment of 2"],
+            ["unpacking the environment of 2 packages"],
+        ),
+        ("uv", "wheels", ["fetching 2 packages"], ["making the environment of 2"]),
+        ("venv", "lock", [], ["making the environment of 2 packages for CPython"]),
+        ("conda", "lock", [], ["making the environment of 3 packages of conda"]),
+    ],
+)
+def test_what_takes_long_is_told(
+    make_project, name: str, bundle: str, staging: list[str], start: list[str]
+) -> None:
+    here = make_project({"name": name, "bundle": bundle}, own_cache=True)
+    for told, words in ((staging, ["stage", "train"]), (start, ["start", "1", "-q"])):
+        lines = here.gage(*words).succeeds().err.splitlines()
+        assert len(lines) == len(told), lines
+        for line, beginning in zip(lines, told, strict=True):
+            assert line.startswith(f"gage: {beginning}"), line
+    # Once made, there is nothing to wait for.
+    assert here.gage("run", "train", "-q").succeeds().err == ""
+
+
 def test_a_preview_makes_nothing(make_project) -> None:
     here = make_project({"name": "uv", "bundle": "wheels"}, own_cache=True, exec="no-such-tool")
     plan = here.gage("stage", "train", "--preview", "--json").succeeds().json

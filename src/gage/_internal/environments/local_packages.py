@@ -11,14 +11,14 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from gage._internal import fs
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter
-from gage._internal.environments.kept import keep_tree
+from gage._internal.environments.kept import keep_tree, waiting
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
 
@@ -27,10 +27,16 @@ _EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
 _NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage")
 
 
-def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | None) -> str:
+def build_wheel(
+    source: str,
+    digest: str,
+    interpreter: Interpreter,
+    uv: str | None,
+    notice: Callable[[str], None],
+) -> str:
     """Return the path of a wheel of the package in `source`; `digest` is that of its files.
 
-    Without a digest, all files of the directory are read for one.
+    Without a digest, all files of the directory are read for one. `notice` is told if it is built.
 
     Raises:
         RuntimeFailed: it cannot be built; the message has the last lines that say why.
@@ -38,6 +44,7 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
     digest = digest or _digest(source)
 
     def make(tree: str) -> Mapping[str, Any]:
+        notice("building the project's own package")
         with copied_source(source) as copy:
             words = _words(uv, interpreter, copy, tree)
             run_tool(words, f"build {printable(source)}", os.path.dirname(copy), _EPOCH)
@@ -47,7 +54,7 @@ def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | No
         return {"what": " ".join(os.listdir(tree))}
 
     key = hashlib.sha256(f"wheel\0{interpreter.suffix}\0{digest}".encode()).hexdigest()[:32]
-    tree = keep_tree(key, make)
+    tree = keep_tree(key, make, waiting(notice))
     found = glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))
     if not found:
         raise RuntimeFailed(f"to build {printable(source)} made no wheel")

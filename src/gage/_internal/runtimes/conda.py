@@ -25,7 +25,7 @@ from gage._internal.environments.conda import (
     subdir_here,
     write_explicit,
 )
-from gage._internal.environments.kept import KeptTree, keep_tree
+from gage._internal.environments.kept import KeptTree, keep_tree, waiting
 from gage._internal.environments.prefixes import PLACEHOLDER, Named, write_named
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
@@ -99,7 +99,7 @@ class Conda:
                 f"runtime: {printable(name)} is for {platform}, and this is {subdir_here()}",
                 'with bundle = "lock" the environment is made where the run starts',
             )
-        return _packed(listed, record, context)
+        return _packed(listed, many, record, context)
 
 
 def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[str, str]:
@@ -136,6 +136,7 @@ def _solved(path: str, name: str, context: RuntimeContext) -> list[Package]:
     tool = _tool()
 
     def decide() -> list[Package]:
+        context.notice(f"deciding on the packages of {printable(name)}")
         return solve(tool, path)
 
     home = os.path.expanduser("~")
@@ -192,26 +193,29 @@ def _tell_without_digest(packages: Sequence[Package], name: str, context: Runtim
         )
 
 
-def _packed(listed: bytes, record: RuntimeRecord, context: RuntimeContext) -> Provided:
+def _packed(listed: bytes, many: str, record: RuntimeRecord, context: RuntimeContext) -> Provided:
     """Return the environment as one file, with a list of its files that name its directory."""
     tool = _tool()
 
     def make(tree: str) -> Mapping[str, Any]:
+        context.notice(f"making the environment of {many} of conda")
         path = os.path.join(os.path.dirname(tree), "explicit.txt")
         fs.replace_file(path, listed)
         made = make_conda_environment(tree, path, PLACEHOLDER, tool)
         return {
-            "what": f"environment of {counted(len(made.packages), 'package')} of conda",
+            "what": f"environment of {many} of conda",
             "packages": dict(made.packages),
             "named": made.named._asdict(),
         }
 
-    def wait() -> None:
-        context.notice("another process makes the same environment: waiting for it")
+    def pack(folder: str) -> Mapping[str, Any]:
+        context.notice(f"packing the environment of {many}")
+        return _pack(tree, folder)
 
+    wait = waiting(context.notice)
     tree = keep_tree(_key(listed, "tree"), make, wait)
     _tell_mentions(tree, context)
-    archive = keep_tree(_key(listed, ARCHIVE), lambda folder: _pack(tree, folder), wait)
+    archive = keep_tree(_key(listed, ARCHIVE), pack, wait)
     packages: Mapping[str, str] = tree.facts["packages"]
     digests = {each.path: each.sha256 for each in archive.contents}
     record = record._replace(
@@ -220,7 +224,6 @@ def _packed(listed: bytes, record: RuntimeRecord, context: RuntimeContext) -> Pr
         packages=packages,
         named=f"{_FOLDER}/{_NAMED}",
     )
-    many = counted(len(packages), "package")
     return Provided(
         [(archive, _FOLDER)],
         made={_LIST: listed},

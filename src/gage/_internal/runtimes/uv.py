@@ -268,9 +268,10 @@ def _build(
     inside = os.path.normpath(path)
     if folder == context.run_dir and not inside.startswith((os.pardir, "/")):
         digest = context.digest(inside)
-        return build_wheel(os.path.normpath(os.path.join(folder, inside)), digest, interpreter, uv)
+        source = os.path.normpath(os.path.join(folder, inside))
+        return build_wheel(source, digest, interpreter, uv, context.notice)
     beside = os.path.normpath(os.path.join(context.project_dir or folder, path))
-    return build_wheel(beside, "", interpreter, uv)
+    return build_wheel(beside, "", interpreter, uv, context.notice)
 
 
 def _can_be_moved(uv: str, interpreter: Interpreter) -> bool:

@@ -53,7 +53,11 @@ class Venv:
                 local = local_folders(path) if is_project else []
         projects = [
             build_wheel(
-                os.path.normpath(os.path.join(os.path.dirname(path), each)), "", interpreter, None
+                os.path.normpath(os.path.join(os.path.dirname(path), each)),
+                "",
+                interpreter,
+                None,
+                context.notice,
             )
             for each in local
         ]
