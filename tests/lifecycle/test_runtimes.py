@@ -517,6 +517,81 @@ class TestProject:
             assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"
 
 
+SCM = {
+    "setuptools-scm": ("setuptools.build_meta", ["setuptools>=64"], "[tool.setuptools_scm]"),
+    "hatch-vcs": ("hatchling.build", ["hatchling"], "[tool.hatch.version]\nsource = 'vcs'"),
+    "pdm-backend": ("pdm.backend", [], "[tool.pdm.version]\nsource = 'scm'"),
+    "poetry-dynamic-versioning": (
+        "poetry_dynamic_versioning.backend",
+        ["poetry-core"],
+        """[tool.poetry]\nversion = '0'\npackages = [{include = 'words'}]
+        [tool.poetry-dynamic-versioning]\nenable = true""",
+    ),
+}
+
+
+class TestVersionOfGit:
+    """A package whose version git tells is built as that, although no run has a repository."""
+
+    def project(self, tool: str) -> dict[str, str]:
+        backend, requires, settings = SCM[tool]
+        text = (
+            '[project]\nname = "words-of_mine"\ndynamic = ["version"]\n'
+            'requires-python = ">=3.10"\ndependencies = ["tabulate==0.9.0"]\n'
+            f"[build-system]\nrequires = {[*requires, tool]}\nbuild-backend = '{backend}'\n"
+            f"[tool.setuptools]\npackages = ['words']\n{settings}\n"
+            "[tool.hatch.build.targets.wheel]\npackages = ['words']\n"
+        )
+        use = "import importlib.metadata as m; print(m.version('words-of-mine'))\n"
+        return {"pyproject.toml": text, "words/__init__.py": "", "train.py": use}
+
+    def git(self, here: Project, *words: str) -> str:
+        own = ["-c", "user.name=A", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *own, *words], cwd=here.dir, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, here: Project) -> None:
+        self.git(here, "add", "-A")
+        self.git(here, "commit", "-q", "-m", "one")
+
+    @pytest.mark.parametrize(
+        ("name", "tool"), [*(("uv", tool) for tool in SCM), ("venv", "setuptools-scm")]
+    )
+    def test_is_that_of_the_tag_or_behind_it(self, make_project, name: str, tool: str) -> None:
+        here = make_project(name, self.project(tool))
+        here.write(".gitignore", ".gage\n")
+        self.git(here, "init", "-q")
+        self.commit(here)
+        self.git(here, "tag", "v1.2")
+        assert here.gage("run", "train", "-q").succeeds().out == "1.2\n"
+        here.write("words/more.py", "")
+        self.commit(here)
+        commit = self.git(here, "rev-parse", "--short", "HEAD")
+        assert here.gage("run", "train", "-q").succeeds().out == f"1.3.dev1+g{commit}\n"
+
+    def test_is_found_for_a_lock_file(self, make_project) -> None:
+        here = make_project("uv", self.project("hatch-vcs"))
+        here.write(".gitignore", ".gage\n")
+        self.git(here, "init", "-q")
+        self.commit(here)
+        self.git(here, "tag", "words-2.0rc1")
+        uv(here, "lock")
+        self.commit(here)
+        commit = self.git(here, "rev-parse", "--short", "HEAD")
+        here.write("words/__init__.py", "A = 1\n")
+        expected = f"2.0rc2.dev1+g{commit}.dirty\n"
+        assert here.gage("run", "train", "-q").succeeds().out == expected
+
+    def test_without_a_repository_it_says_why(self, make_project) -> None:
+        here = make_project("uv", self.project("setuptools-scm"))
+        failed = here.gage("stage", "train").fails(1, "runtime-failed")
+        assert "set the version in the environment with SETUPTOOLS_SCM_PRETEND" in failed.err
+        named = {"SETUPTOOLS_SCM_PRETEND_VERSION": "3.0"}
+        assert here.gage("run", "train", "-q", env=named).succeeds().out == "3.0\n"
+
+
 def uv(here: Project, *words: str) -> None:
     from gage._internal.environments.installing import find_uv
 
