@@ -124,8 +124,19 @@ class Provided(NamedTuple):
     packed: Sequence[tuple[KeptTree, str]] = ()
 
 
+class Outline(NamedTuple):
+    """What a runtime would provide: in which form, and of which file or reference."""
+
+    bundle: str
+    source: str
+
+
 class Runtime(Protocol):
-    """Provides what the command runs with: an interpreter, an environment."""
+    """Provides what the command runs with: an interpreter, an environment.
+
+    One that has `outline`, with the arguments of `provide`, tells by it what it would provide,
+    without making anything. In its context the project stands for the run directory.
+    """
 
     def provide(self, settings: Mapping[str, Any], context: RuntimeContext) -> Provided:
         """Return what the run is to have; `settings` is the table `runtime` of the Gage file.

@@ -237,7 +237,38 @@ def test_a_preview_makes_nothing(make_project) -> None:
     here = make_project({"name": "uv", "bundle": "wheels"}, own_cache=True, exec="no-such-tool")
     plan = here.gage("stage", "train", "--preview", "--json").succeeds().json
     assert (plan["runtime"], plan["requirements"]) == ("uv", [])
+    assert plan["provides"] == {"bundle": "wheels", "source": "requirements.txt"}
     assert not os.path.exists(here.env["GAGE_CACHE"])
+
+
+@pytest.mark.parametrize(
+    ("runtime", "files", "told"),
+    [
+        ("uv", {"requirements.txt": "", "uv.lock": ""}, "uv: env, uv.lock"),
+        ({"name": "uv", "from": "a.txt", "bundle": "lock"}, {"a.txt": ""}, "uv: lock, a.txt"),
+        ("venv", {"pyproject.toml": ""}, "venv: env, pyproject.toml"),
+        ("conda", {"environment.yml": ""}, "conda: archive, environment.yml"),
+        (
+            {"name": "container", "image": f"a@sha256:{'0' * 64}"},
+            {},
+            f"container: image, a@sha256:{'0' * 64}",
+        ),
+    ],
+)
+def test_a_preview_tells_what_of_what(
+    make_project, runtime: Any, files: dict[str, str], told: str
+) -> None:
+    here = make_project(runtime, files)
+    assert f"runtime      {told}\n" in here.gage("stage", "train", "--preview").succeeds().out
+
+
+def test_a_preview_fails_as_staging_would(make_project) -> None:
+    here = make_project("uv", {})
+    here.gage("stage", "train", "--preview").fails(1, "runtime-failed")
+    hooks = {"run": "python train.py", "stage-sourcecode": "touch requirements.txt"}
+    here = make_project("uv", {}, exec=hooks, folder="other")
+    shown = here.gage("stage", "train", "--preview").succeeds().out
+    assert "runtime      uv\n" in shown
 
 
 @pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])

@@ -39,7 +39,7 @@ from gage._internal.store.runtime_record import (
     RuntimeRecord,
     record_values,
 )
-from gage.plugins import Provided, RuntimeContext
+from gage.plugins import Outline, Provided, RuntimeContext
 
 # Changes whenever the same list would give another environment.
 _FORMAT = "1"
@@ -66,15 +66,7 @@ class Conda:
         Raises:
             RuntimeFailed: there is no such file or no tool, or the environment cannot be made.
         """
-        bundle = settings.get("bundle", ARCHIVE)
-        if bundle not in (ARCHIVE, LOCK):
-            reason = _REFUSED.get(bundle, f"there is no {bundle}")
-            raise RuntimeFailed(f"runtime: conda has no bundle {bundle}: {reason}", _WHICH)
-        for name in ("python", "extras", "groups"):
-            if name in settings:
-                raise RuntimeFailed(
-                    f"runtime: conda takes no {name}", "its list says what there is, Python too"
-                )
+        bundle = _bundle(settings)
         path, name = _find_source(settings, context)
         data = fs.read_bytes(path)
         packages = read_explicit(data, name) if is_explicit(data) else _solved(path, name, context)
@@ -100,6 +92,32 @@ class Conda:
                 'with bundle = "lock" the environment is made where the run starts',
             )
         return _packed(listed, many, record, context)
+
+    def outline(self, settings: Mapping[str, Any], context: RuntimeContext) -> Outline:
+        """Return what `provide` would make the environment of.
+
+        Raises:
+            RuntimeFailed: there is nothing, or the settings cannot be.
+        """
+        return Outline(_bundle(settings), _find_source(settings, context)[1])
+
+
+def _bundle(settings: Mapping[str, Any]) -> str:
+    """Return how the environment is to come with the run.
+
+    Raises:
+        RuntimeFailed: the settings ask for what there is not.
+    """
+    for name in ("python", "extras", "groups"):
+        if name in settings:
+            raise RuntimeFailed(
+                f"runtime: conda takes no {name}", "its list says what there is, Python too"
+            )
+    bundle = str(settings.get("bundle", ARCHIVE))
+    if bundle not in (ARCHIVE, LOCK):
+        reason = _REFUSED.get(bundle, f"there is no {bundle}")
+        raise RuntimeFailed(f"runtime: conda has no bundle {bundle}: {reason}", _WHICH)
+    return bundle
 
 
 def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[str, str]:

@@ -45,7 +45,7 @@ from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
 from gage._internal.lifecycle.system.remembered import identity, remembered
 from gage._internal.store.runtime_record import ENV, LOCK
-from gage.plugins import Provided, RuntimeContext
+from gage.plugins import Outline, Provided, RuntimeContext
 
 _UV_LOCK = "uv.lock"
 _PYLOCK = "pylock.toml"
@@ -101,6 +101,14 @@ class Uv:
             lambda listed, tree: fetch_wheels(listed, tree, interpreter, uv, indexes),
             context.notice,
         )
+
+    def outline(self, settings: Mapping[str, Any], context: RuntimeContext) -> Outline:
+        """Return what `provide` would make the environment of.
+
+        Raises:
+            RuntimeFailed: there is nothing.
+        """
+        return Outline(settings.get("bundle", ENV), _find_source(settings, context)[1])
 
 
 def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[str, str]:

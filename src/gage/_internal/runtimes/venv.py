@@ -24,7 +24,7 @@ from gage._internal.environments.vcs_versions import version_variables
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
 from gage._internal.store.runtime_record import ENV
-from gage.plugins import Provided, RuntimeContext
+from gage.plugins import Outline, Provided, RuntimeContext
 
 _NAMES = ("pylock.toml", "requirements.txt", "pyproject.toml")
 
@@ -66,6 +66,14 @@ class Venv:
             lambda listed, tree: fetch_wheels(listed, tree, interpreter, None, indexes),
             context.notice,
         )
+
+    def outline(self, settings: Mapping[str, Any], context: RuntimeContext) -> Outline:
+        """Return what `provide` would make the environment of.
+
+        Raises:
+            RuntimeFailed: there is nothing.
+        """
+        return Outline(settings.get("bundle", ENV), _find_source(settings, context)[1])
 
 
 def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[str, str]:
