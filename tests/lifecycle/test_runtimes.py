@@ -1080,13 +1080,18 @@ class TestConda:
     ) -> None:
         modes = {"bin/greet": "text", "lib/strings": "binary"}
         files = {"bin/greet": GREETING, "lib/strings": STRINGS, "share/greeting": b"hello\n"}
+        files["etc/conda/activate.d/greet.sh"] = b"exit 1\n"
         add_package(channel, "greet", "1.0", files, modes=modes)
         listed = channel.explicit("python", "greet")
         here = make_project(
             {"name": "conda", "bundle": bundle}, {"explicit.txt": listed, "train.py": GREET}
         )
         try:
-            assert here.gage("run", "train", "-q").succeeds().out == "hello\n"
+            ran = here.gage("run", "train", "-q").succeeds()
+            assert ran.out == "hello\n"
+            assert ("greet.sh of etc/conda/activate.d/ will not" in ran.err) == (
+                bundle == "archive"
+            )
             # Of another length.
             cache = {"GAGE_CACHE": str(tmp_path / "another" / "cache")}
             assert here.gage("run", "train", "-q", env=cache).succeeds().out == "hello\n"

@@ -47,6 +47,8 @@ _FOLDER = ".runtime"
 _LIST = f"{_FOLDER}/explicit.txt"
 _ARCHIVE = "environment.tar.gz"
 _NAMED = "named.json"
+# What `conda activate` would execute.
+_SCRIPTS = "etc/conda/activate.d/"
 _SAME_FOR = 600
 _SETTINGS = (".condarc", ".mambarc", ".config/conda/.condarc")
 _WHICH = 'there are "archive", the environment as one file, and "lock", the list alone'
@@ -233,6 +235,7 @@ def _packed(listed: bytes, many: str, record: RuntimeRecord, context: RuntimeCon
     wait = waiting(context.notice)
     tree = keep_tree(_key(listed, "tree"), make, wait)
     _tell_mentions(tree, context)
+    _tell_scripts(tree, context)
     archive = keep_tree(_key(listed, ARCHIVE), pack, wait)
     packages: Mapping[str, str] = tree.facts["packages"]
     digests = {each.path: each.sha256 for each in archive.contents}
@@ -264,6 +267,16 @@ def _tell_mentions(tree: KeptTree, context: RuntimeContext) -> None:
             f"{', '.join(map(printable, tree.facts['mentions'][:3]))} of the environment may not"
             " work elsewhere: the path of the directory that it was made in is written there, and"
             " no package says how to replace it"
+        )
+
+
+def _tell_scripts(tree: KeptTree, context: RuntimeContext) -> None:
+    scripts = [each.path for each in tree.contents if each.path.startswith(_SCRIPTS)]
+    if scripts:
+        context.notice(
+            f"{', '.join(printable(os.path.basename(each)) for each in scripts[:3])}"
+            f"{f' and {len(scripts) - 3} more' if len(scripts) > 3 else ''} of {_SCRIPTS} will not"
+            " be executed: what they set goes into env of the operation"
         )
 
 
