@@ -113,6 +113,10 @@ def _python() -> dict[str, bytes]:
         is_needed = path.suffix in (".py", ".so") and "test" not in path.name
         if is_needed and path.is_file() and inside.parts[0] not in _NOT_NEEDED:
             files[f"lib/python{SERIES}/{inside}"] = path.read_bytes()
+    # Debian's Pythons look for packages elsewhere.
+    packages = f"lib/python{SERIES}/site-packages"
+    customize = f"import site, sys\nsite.addsitedir(sys.prefix + '/{packages}')\n"
+    files[f"lib/python{SERIES}/sitecustomize.py"] = customize.encode()
     for path in Path(sys.base_prefix, "lib").glob("libpython*.so.*"):
         files[f"lib/{path.name}"] = _stripped(path)
     return files
