@@ -66,6 +66,9 @@ def option_masked(value: bool) -> Callable[[str], str] | None:
 if sys.argv[0].endswith("python.py"):
     home = make_temp_dir()
     env = console_sessions.user_env()
+    # Nothing is there yet but what uv has fetched before.
+    env.setdefault("UV_CACHE_DIR", os.path.expanduser("~/.cache/uv"))
+    env["XDG_CACHE_HOME"] = make_temp_dir()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(home)

@@ -33,6 +33,7 @@ _MASKS = [
     (r"(?m)^ *-r--r--r-- sys/(gpu|driver|libc|packages)\n", ""),
     (r">=3\.\d+,<4\b", "<version>"),
     (r"cpython-\d+", "cpython-<version>"),
+    (r"CPython \d+(\.\d+)+", "CPython <version>"),
     (r"  +", " "),
 ]
 

@@ -28,6 +28,7 @@ _RESOLVERS = {
     "url": "gage._internal.resolvers.url:Url",
 }
 _RUNTIMES = {
+    "conda": "gage._internal.runtimes.conda:Conda",
     "container": "gage._internal.runtimes.container:ContainerImage",
     "inherit": "gage._internal.runtimes.inherit:Inherit",
     "uv": "gage._internal.runtimes.uv:Uv",
@@ -129,8 +130,19 @@ class Provided(NamedTuple):
     packed: Sequence[tuple[KeptTree, str]] = ()
 
 
+class Outline(NamedTuple):
+    """What a runtime would provide: in which form, and of which file or reference."""
+
+    bundle: str
+    source: str
+
+
 class Runtime(Protocol):
-    """Provides what the command runs with: an interpreter, an environment."""
+    """Provides what the command runs with: an interpreter, an environment.
+
+    One that has `outline`, with the arguments of `provide`, tells by it what it would provide,
+    without making anything. In its context the project stands for the run directory.
+    """
 
     def provide(self, settings: Mapping[str, Any], context: RuntimeContext) -> Provided:
         """Return what the run is to have; `settings` is the table `runtime` of the Gage file.

@@ -102,9 +102,44 @@ def test_a_run_without_any_is_told_of_nothing(stage, project_dir: Path) -> None:
     assert stage("python3", "train.py", "--risk-level=1")[1] == []
 
 
-def test_of_many_files_some_are_searched_and_that_is_logged(stage, project_dir: Path) -> None:
-    for i in range(301):
-        (project_dir / f"{i}.yaml").write_text("a: 1\n")
-    run, told = stage("true")
-    assert told == []
-    assert "Looked for secrets in 300 of 301 files with settings only\n" in read(run, "log/runner")
+@pytest.mark.parametrize("name", ["train.py", "src/pkg/client.py", "README", "notes.md", "a.R"])
+def test_all_source_is_searched(stage, project_dir: Path, name: str) -> None:
+    (project_dir / name).parent.mkdir(parents=True, exist_ok=True)
+    (project_dir / name).write_text(f"# one\nlogin(token='{next(iter(TOKENS))}')\n")
+    _, (sentence,) = stage("true")
+    assert f"  {name}:2: a token of GitHub\n" in sentence
+
+
+@pytest.mark.parametrize("token", TOKENS, ids=range(len(TOKENS)))
+def test_each_form_is_found_in_source(stage, project_dir: Path, token: str) -> None:
+    (project_dir / "train.py").write_text(f'A = """\n{token}\n"""\n')
+    assert f"  train.py:2: {TOKENS[token]}\n" in stage("true")[1][0]
+
+
+def test_what_is_no_text_is_not_searched(stage, project_dir: Path) -> None:
+    (project_dir / "a.bin").write_bytes(b"\0\n" + next(iter(TOKENS)).encode())
+    assert stage("true", opdef={"sourcecode": "*"})[1] == []
+
+
+def test_what_others_wrote_is_not_searched(stage, project_dir: Path) -> None:
+    (project_dir / "vendored").mkdir()
+    (project_dir / "vendored" / "a.py").write_text(next(iter(TOKENS)))
+    opdef = {"sourcecode": ["-vendored/"], "depends": {"project-files": "vendored"}}
+    assert stage("true", opdef=opdef)[1] == []
+
+
+def test_of_a_large_project_some_files_are_searched_and_that_is_logged(
+    stage, project_dir: Path
+) -> None:
+    (project_dir / "deep" / "er").mkdir(parents=True)
+    for i in range(60):
+        (project_dir / "deep" / "er" / f"{i}.py").write_text("#" * (64 << 10))
+    (project_dir / "deep" / "er" / "a.py").write_text("#" * (65 << 10) + list(TOKENS)[1])
+    (project_dir / "deep" / "er" / "z.json").write_text(list(TOKENS)[2])
+    (project_dir / "train.py").write_text(next(iter(TOKENS)))
+    run, (sentence,) = stage("true")
+    assert [line.partition(":")[0] for line in sentence.splitlines()[1:3]] == [
+        "  deep/er/z.json",
+        "  train.py",
+    ]
+    assert "Looked for secrets in 47 of 63 files only\n" in read(run, "log/runner")

@@ -1,7 +1,7 @@
 """One suite for the runtimes that stage an environment, with real packages from the index.
 
 `tabulate` is pure Python and has a script, `markupsafe` has a compiled module; `words` is the
-project's own.
+project's own. For conda they are made packages of conda, in a channel on this machine.
 """
 
 from __future__ import annotations
@@ -9,20 +9,27 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from conda_channel import PLACEHOLDER, Channel, add_package, make_channel
 from conftest import Project
+from gage._internal.environments.conda import subdir_here
+from runs_on_disk import reseal
+from web_server import WebServer, serving
 
 SRC = Path(__file__).parents[2] / "src"
 PACKAGES = "tabulate==0.9.0\nmarkupsafe==3.0.2\n"
@@ -64,9 +71,11 @@ START = (
     "ended = start_run(Run(*sys.argv[1:3]), lambda s, d: sys.stdout.buffer.write(d));"
     "sys.exit(ended.exit_code)"
 )
-KINDS = [
+OF_PYTHON = [
     (name, bundle) for name in ("uv", "venv") for bundle in ("env", "archive", "wheels", "lock")
 ]
+OF_CONDA = [("conda", "archive"), ("conda", "lock")]
+KINDS = [*OF_PYTHON, *OF_CONDA]
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +86,16 @@ def packages_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {variable: str(folder / name) for variable, name in names.items()}
 
 
+@pytest.fixture(scope="session")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Channel:
+    return make_channel(tmp_path_factory.mktemp("conda"))
+
+
 @pytest.fixture
 def make_project(
-    project: Callable[..., Project], packages_cache: dict[str, str]
+    project: Callable[..., Project],
+    packages_cache: dict[str, str],
+    request: pytest.FixtureRequest,
 ) -> Callable[..., Project]:
     """Return what writes a project with an operation `train` of a runtime."""
 
@@ -94,7 +110,13 @@ def make_project(
         operation = {"exec": "python train.py", "runtime": runtime, **more}
         text = json.dumps({"train": operation})
         here = project({"train.py": TRAIN, "gage.json": text}, name=folder)
-        for name, text in (files or {"requirements.txt": PACKAGES}).items():
+        name = runtime["name"] if isinstance(runtime, dict) else runtime
+        listed = {"requirements.txt": PACKAGES}
+        if name == "conda":
+            conda: Channel = request.getfixturevalue("channel")
+            listed = {"explicit.txt": conda.explicit()}
+            here.env["PATH"] = f"{conda.tools}:{here.env['PATH']}"
+        for name, text in (listed if files is None else files).items():
             here.write(name, text)
         own = {"GAGE_CACHE": str(here.dir.parent / "cache")} if own_cache else {}
         here.env.update({**packages_cache, **own})
@@ -125,7 +147,9 @@ def base_python() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def start_apart(run_dir: Path, hidden: list[Path], network: bool, cache: Path) -> str:
+def start_apart(
+    run_dir: Path, hidden: list[Path], network: bool, cache: Path, tools: str = ""
+) -> str:
     """Start a run where directories are empty, by a runner that is not installed; what it prints.
 
     Root only, as in CI: a mount namespace of its own hides the directories.
@@ -142,7 +166,7 @@ def start_apart(run_dir: Path, hidden: list[Path], network: bool, cache: Path) -
         ],
         cwd="/",
         env={
-            "PATH": f"{os.path.dirname(base_python())}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{tools}:{os.path.dirname(base_python())}:/usr/local/bin:/usr/bin:/bin",
             "GAGE_CACHE": str(cache),
         },
         capture_output=True,
@@ -182,11 +206,70 @@ def test_runs_here(make_project, name: str, bundle: str) -> None:
     assert here.gage("show", "--json").json["runtime"] == record
 
 
+@pytest.mark.parametrize(
+    ("name", "bundle", "staging", "start"),
+    [
+        ("uv", "env", ["making the environment of 2 packages for CPython"], []),
+        (
+            "uv",
+            "archive",
+            ["making the environment of 2", "packing the environment of 2"],
+            ["unpacking the environment of 2 packages"],
+        ),
+        ("uv", "wheels", ["fetching 2 packages"], ["making the environment of 2"]),
+        ("venv", "lock", [], ["making the environment of 2 packages for CPython"]),
+        ("conda", "lock", [], ["making the environment of 3 packages of conda"]),
+    ],
+)
+def test_what_takes_long_is_told(
+    make_project, name: str, bundle: str, staging: list[str], start: list[str]
+) -> None:
+    here = make_project({"name": name, "bundle": bundle}, own_cache=True)
+    for told, words in ((staging, ["stage", "train"]), (start, ["start", "1", "-q"])):
+        lines = here.gage(*words).succeeds().err.splitlines()
+        assert len(lines) == len(told), lines
+        for line, beginning in zip(lines, told, strict=True):
+            assert line.startswith(f"gage: {beginning}"), line
+    # Once made, there is nothing to wait for.
+    assert here.gage("run", "train", "-q").succeeds().err == ""
+
+
 def test_a_preview_makes_nothing(make_project) -> None:
     here = make_project({"name": "uv", "bundle": "wheels"}, own_cache=True, exec="no-such-tool")
     plan = here.gage("stage", "train", "--preview", "--json").succeeds().json
     assert (plan["runtime"], plan["requirements"]) == ("uv", [])
+    assert plan["provides"] == {"bundle": "wheels", "source": "requirements.txt"}
     assert not os.path.exists(here.env["GAGE_CACHE"])
+
+
+@pytest.mark.parametrize(
+    ("runtime", "files", "told"),
+    [
+        ("uv", {"requirements.txt": "", "uv.lock": ""}, "uv: env, uv.lock"),
+        ({"name": "uv", "from": "a.txt", "bundle": "lock"}, {"a.txt": ""}, "uv: lock, a.txt"),
+        ("venv", {"pyproject.toml": ""}, "venv: env, pyproject.toml"),
+        ("conda", {"environment.yml": ""}, "conda: archive, environment.yml"),
+        (
+            {"name": "container", "image": f"a@sha256:{'0' * 64}"},
+            {},
+            f"container: image, a@sha256:{'0' * 64}",
+        ),
+    ],
+)
+def test_a_preview_tells_what_of_what(
+    make_project, runtime: Any, files: dict[str, str], told: str
+) -> None:
+    here = make_project(runtime, files)
+    assert f"runtime      {told}\n" in here.gage("stage", "train", "--preview").succeeds().out
+
+
+def test_a_preview_fails_as_staging_would(make_project) -> None:
+    here = make_project("uv", {})
+    here.gage("stage", "train", "--preview").fails(1, "runtime-failed")
+    hooks = {"run": "python train.py", "stage-sourcecode": "touch requirements.txt"}
+    here = make_project("uv", {}, exec=hooks, folder="other")
+    shown = here.gage("stage", "train", "--preview").succeeds().out
+    assert "runtime      uv\n" in shown
 
 
 @pytest.mark.parametrize("bundle", ["env", "archive", "wheels", "lock"])
@@ -219,7 +302,8 @@ def test_runs_elsewhere(make_project, tmp_path: Path, name: str, bundle: str) ->
     hidden = [here.dir, Path(here.env["HOME"]), Path(here.env["GAGE_CACHE"]), Path(sys.prefix)]
     if bundle != "lock":
         hidden += [Path(here.env[name]) for name in ("UV_CACHE_DIR", "PIP_CACHE_DIR")]
-    out = start_apart(run_dir, hidden, bundle == "lock", tmp_path / "cache-there")
+    tools = here.env["PATH"].partition(":")[0] if (name, bundle) == ("conda", "lock") else ""
+    out = start_apart(run_dir, hidden, bundle == "lock", tmp_path / "cache-there", tools)
     assert out.startswith("prefix ")
     assert str(here.dir) not in out
 
@@ -253,9 +337,13 @@ def test_no_file_names_this_machine(make_project, name: str) -> None:
     assert recorded > 10
 
 
-@pytest.mark.parametrize("bundle", ["env", "archive"])
-def test_equal_input_gives_equal_digests(make_project, tmp_path: Path, bundle: str) -> None:
-    here = make_project({"name": "uv", "bundle": bundle})
+@pytest.mark.parametrize(
+    ("name", "bundle"), [("uv", "env"), ("uv", "archive"), ("conda", "archive")]
+)
+def test_equal_input_gives_equal_digests(
+    make_project, tmp_path: Path, name: str, bundle: str
+) -> None:
+    here = make_project({"name": name, "bundle": bundle})
     runs = [stage(here, env={"GAGE_CACHE": str(tmp_path / f"cache{n}")}) for n in range(2)]
     under = ".venv/" if bundle == "env" else ".runtime/"
     first, second = (manifest_lines(run, under) for run in runs)
@@ -380,7 +468,7 @@ class TestProject:
     }
 
     @pytest.mark.parametrize(
-        ("name", "bundle"), [kind for kind in KINDS if kind[0] == "uv" or kind[1] == "wheels"]
+        ("name", "bundle"), [kind for kind in OF_PYTHON if kind[0] == "uv" or kind[1] == "wheels"]
     )
     def test_is_installed(self, make_project, name: str, bundle: str) -> None:
         here = make_project({"name": name, "bundle": bundle}, self.FILES)
@@ -461,6 +549,81 @@ class TestProject:
             assert here.gage("run", "train", "-q").succeeds().out == "words say 1\n"
 
 
+SCM = {
+    "setuptools-scm": ("setuptools.build_meta", ["setuptools>=64"], "[tool.setuptools_scm]"),
+    "hatch-vcs": ("hatchling.build", ["hatchling"], "[tool.hatch.version]\nsource = 'vcs'"),
+    "pdm-backend": ("pdm.backend", [], "[tool.pdm.version]\nsource = 'scm'"),
+    "poetry-dynamic-versioning": (
+        "poetry_dynamic_versioning.backend",
+        ["poetry-core"],
+        """[tool.poetry]\nversion = '0'\npackages = [{include = 'words'}]
+        [tool.poetry-dynamic-versioning]\nenable = true""",
+    ),
+}
+
+
+class TestVersionOfGit:
+    """A package whose version git tells is built as that, although no run has a repository."""
+
+    def project(self, tool: str) -> dict[str, str]:
+        backend, requires, settings = SCM[tool]
+        text = (
+            '[project]\nname = "words-of_mine"\ndynamic = ["version"]\n'
+            'requires-python = ">=3.10"\ndependencies = ["tabulate==0.9.0"]\n'
+            f"[build-system]\nrequires = {[*requires, tool]}\nbuild-backend = '{backend}'\n"
+            f"[tool.setuptools]\npackages = ['words']\n{settings}\n"
+            "[tool.hatch.build.targets.wheel]\npackages = ['words']\n"
+        )
+        use = "import importlib.metadata as m; print(m.version('words-of-mine'))\n"
+        return {"pyproject.toml": text, "words/__init__.py": "", "train.py": use}
+
+    def git(self, here: Project, *words: str) -> str:
+        own = ["-c", "user.name=A", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", *own, *words], cwd=here.dir, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, here: Project) -> None:
+        self.git(here, "add", "-A")
+        self.git(here, "commit", "-q", "-m", "one")
+
+    @pytest.mark.parametrize(
+        ("name", "tool"), [*(("uv", tool) for tool in SCM), ("venv", "setuptools-scm")]
+    )
+    def test_is_that_of_the_tag_or_behind_it(self, make_project, name: str, tool: str) -> None:
+        here = make_project(name, self.project(tool))
+        here.write(".gitignore", ".gage\n")
+        self.git(here, "init", "-q")
+        self.commit(here)
+        self.git(here, "tag", "v1.2")
+        assert here.gage("run", "train", "-q").succeeds().out == "1.2\n"
+        here.write("words/more.py", "")
+        self.commit(here)
+        commit = self.git(here, "rev-parse", "--short", "HEAD")
+        assert here.gage("run", "train", "-q").succeeds().out == f"1.3.dev1+g{commit}\n"
+
+    def test_is_found_for_a_lock_file(self, make_project) -> None:
+        here = make_project("uv", self.project("hatch-vcs"))
+        here.write(".gitignore", ".gage\n")
+        self.git(here, "init", "-q")
+        self.commit(here)
+        self.git(here, "tag", "words-2.0rc1")
+        uv(here, "lock")
+        self.commit(here)
+        commit = self.git(here, "rev-parse", "--short", "HEAD")
+        here.write("words/__init__.py", "A = 1\n")
+        expected = f"2.0rc2.dev1+g{commit}.dirty\n"
+        assert here.gage("run", "train", "-q").succeeds().out == expected
+
+    def test_without_a_repository_it_says_why(self, make_project) -> None:
+        here = make_project("uv", self.project("setuptools-scm"))
+        failed = here.gage("stage", "train").fails(1, "runtime-failed")
+        assert "set the version in the environment with SETUPTOOLS_SCM_PRETEND" in failed.err
+        named = {"SETUPTOOLS_SCM_PRETEND_VERSION": "3.0"}
+        assert here.gage("run", "train", "-q", env=named).succeeds().out == "3.0\n"
+
+
 def uv(here: Project, *words: str) -> None:
     from gage._internal.environments.installing import find_uv
 
@@ -515,6 +678,7 @@ def test_another_interpreter_is_recorded(make_project) -> None:
     record["python"] |= {"version": f"{series}.99", "suffix": ".of-another-machine.so"}
     (meta / "runtime.json").unlink()
     (meta / "runtime.json").write_text(json.dumps(record))
+    reseal(run_dir)
     here.gage("start", "1", "-q").succeeds()
     assert f"It was staged with CPython {series}.99 (.of-another-machine.so)" in log_of(run_dir)
 
@@ -528,6 +692,7 @@ def test_without_an_interpreter_it_does_not_start(make_project, bundle: str) -> 
     record["python"] |= {"version": "3.2.1", "suffix": ".cpython-32.so"}
     (meta / "runtime.json").unlink()
     (meta / "runtime.json").write_text(json.dumps(record))
+    reseal(run_dir)
     failed = here.gage("start", "1").fails(125, "runtime-failed")
     assert "needs CPython 3.2.1" in failed.err
     assert here.gage("list", "--json").json[0]["status"] == "staged"
@@ -765,6 +930,277 @@ class TestContainer:
     def test_no_image(self, make_project) -> None:
         here = make_project("container", {})
         here.gage("stage", "train").fails(1, "runtime-failed")
+
+
+def wheel(name: str) -> bytes:
+    """Return a wheel of a package with one module."""
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "WHERE = 'my own index'\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return packed.getvalue()
+
+
+class TestOwnIndex:
+    """An index that the project names is used where the environment is made, wherever that is."""
+
+    NAME = "gageonlyhere"
+    LOGIN: ClassVar = {"login": f"Basic {base64.b64encode(b'me:hunter2').decode()}"}
+    PYPROJECT = (
+        f'[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.10"\n'
+        f'dependencies = ["{NAME}==1.0"]\n[[tool.uv.index]]\nname = "mine"\nurl = "{{index}}"\n'
+    )
+
+    @pytest.fixture
+    def index(self) -> Iterator[WebServer]:
+        """Serve an index with one package, to who logs in."""
+        with serving() as web:
+            data, path = wheel(self.NAME), f"/files/{self.NAME}-1.0-py3-none-any.whl"
+            digest = hashlib.sha256(data).hexdigest()
+            link = f'<a href="{path}#sha256={digest}" data-core-metadata="true">{path[7:]}</a>'
+            page = f"<!DOCTYPE html><html><body>{link}</body></html>".encode()
+            html = {"Content-Type": "text/html"}
+            web.put(f"/simple/{self.NAME}/", page, headers=html, **self.LOGIN)
+            web.put(path, data, **self.LOGIN)
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                metadata = archive.read(f"{self.NAME}-1.0.dist-info/METADATA")
+            web.put(f"{path}.metadata", metadata, **self.LOGIN)
+            yield web
+
+    @pytest.mark.parametrize(
+        ("name", "file", "bundle"),
+        [
+            ("uv", "pyproject.toml", "lock"), ("uv", "pyproject.toml", "wheels"),
+            ("uv", "uv.lock", "lock"), ("uv", "requirements.txt", "lock"),
+            ("venv", "requirements.txt", "lock"), ("venv", "requirements.txt", "wheels"),
+        ],
+    )  # fmt: skip
+    def test_is_used_at_start(
+        self, make_project, index: WebServer, tmp_path: Path, name: str, file: str, bundle: str
+    ) -> None:
+        address = f"{index.base}/simple"
+        within = address.replace("//", "//me:hunter2@")
+        files = {"train.py": f"import {self.NAME}; print({self.NAME}.WHERE)\n"}
+        if file == "requirements.txt":
+            files[file] = f"--extra-index-url {within}\n{self.NAME}==1.0\n"
+        else:
+            files["pyproject.toml"] = self.PYPROJECT.format(index=within)
+        here = make_project({"name": name, "bundle": bundle}, files, own_cache=True)
+        if file == "uv.lock":
+            uv(here, "lock")
+        # Only the file that lists packages names it.
+        run_dir = stage(here, env={"PIP_CACHE_DIR": str(tmp_path / "pip")})
+        indexes = runtime_of(run_dir).get("indexes")
+        named = {"name": "mine"} if file in ("pyproject.toml", "uv.lock") else {}
+        assert indexes == ([{"url": address, **named}] if bundle == "lock" else None)
+        for path in (self.meta_files(run_dir), (run_dir / ".runtime").rglob("*")):
+            assert not any(b"hunter2" in each.read_bytes() for each in path if each.is_file())
+        if bundle == "wheels":
+            index.pages.clear()
+        index.requests.clear()
+        login = {"UV_INDEX_MINE_USERNAME": "me", "UV_INDEX_MINE_PASSWORD": "hunter2"}
+        netrc = here.write("netrc", "machine 127.0.0.1 login me password hunter2\n", 0o600)
+        caches = {"UV_CACHE_DIR": str(tmp_path / "there"), "PIP_CACHE_DIR": str(tmp_path / "pip2")}
+        env = {**login, **caches, "NETRC": str(netrc)}
+        assert here.gage("start", "1", "-q", env=env).succeeds().out == "my own index\n"
+        assert bool(index.requests) == (bundle == "lock")
+
+    def meta_files(self, run_dir: Path) -> Iterator[Path]:
+        # What the operation is defined by is another matter.
+        paths = run_dir.with_name(f"{run_dir.name}.meta").rglob("*")
+        return (path for path in paths if path.name not in ("opdef.json", "uncommitted.patch"))
+
+
+GREETING = f"#!/bin/sh\ncat {PLACEHOLDER}/share/greeting\n".encode()
+# As a compiler writes them: strings that each end with a NUL, one of them a list.
+STRINGS = b"\x7f\0%b/share/greeting:%b/etc\0\0end%b/lib\0\x01\xff" % ((PLACEHOLDER.encode(),) * 3)
+GREET = """\
+import os, subprocess
+prefix = os.environ["CONDA_PREFIX"]
+data = open(f"{prefix}/lib/strings", "rb").read()
+place = prefix.encode()
+assert len(data) == SIZE, len(data)
+assert [each for each in data.split(b"\\0") if each] == [
+    b"\\x7f", place + b"/share/greeting:" + place + b"/etc", b"end" + place + b"/lib", b"\\x01\\xff"
+], data
+print(subprocess.run(["greet"], check=True, capture_output=True, text=True).stdout, end="")
+""".replace("SIZE", str(len(STRINGS)))
+YML = "name: any\nchannels:\n  - {channel}\ndependencies:\n  - tabulate =0.9\n"
+
+
+class TestConda:
+    def only(self, here: Project, tmp_path: Path, *names: str) -> Path:
+        """Let a project find these tools only; return where they are."""
+        folder = tmp_path / f"only-{'-'.join(names)}"
+        folder.mkdir()
+        tools = here.env["PATH"].partition(":")[0]
+        for name in names:
+            (folder / name).symlink_to(f"{tools}/{name}")
+        here.env["PATH"] = f"{folder}:{os.path.dirname(sys.executable)}:/usr/bin:/bin"
+        return folder
+
+    @pytest.mark.parametrize("tool", ["micromamba", "mamba", "conda"])
+    def test_the_tool_is_called(
+        self, make_project, tmp_path: Path, channel: Channel, tool: str
+    ) -> None:
+        use = "import tabulate; print(tabulate.__version__)\n"
+        files = {"environment.yml": YML.format(channel=channel.address), "train.py": use}
+        here = make_project({"name": "conda", "bundle": "lock"}, files, own_cache=True)
+        self.only(here, tmp_path, tool)
+        channel.called()
+        assert here.gage("run", "train", "-q").succeeds().out == "0.9.0\n"
+        solve, create = channel.called()
+        path = str(here.run() / "environment.yml")
+        command = ["create"] if tool == "micromamba" else ["env", "create"]
+        assert solve[:-3] == [tool, *command, "--quiet", "--prefix"]
+        assert solve[-2:] == ["--file", path]
+        assert create[:-3] == [tool, "create", "--yes", "--quiet", "--prefix"]
+        assert len(create[-3]) == 200
+        assert create[-2:] == ["--file", str(here.run() / ".runtime" / "explicit.txt")]
+        # What was decided holds for the next run, which has the environment too.
+        here.gage("run", "train", "-q").succeeds()
+        assert channel.called() == []
+
+    def test_environment_yml_becomes_a_list(self, make_project, channel: Channel) -> None:
+        files = {"environment.yml": YML.format(channel=channel.address)}
+        here = make_project({"name": "conda", "bundle": "lock"}, files, own_cache=True)
+        listed = (stage(here) / ".runtime" / "explicit.txt").read_text().splitlines()
+        wanted = [*channel.explicit("python").splitlines(), *channel.explicit("tab").splitlines()]
+        assert listed == [f"# platform: {subdir_here()}", "@EXPLICIT", wanted[2], wanted[5]]
+        kept = {path.name for path in Path(here.env["GAGE_CACHE"]).iterdir()}
+        assert kept <= {"system", "CACHEDIR.TAG"}, kept
+
+    @pytest.mark.parametrize("bundle", ["archive", "lock"])
+    def test_files_name_where_they_are(
+        self, make_project, channel: Channel, tmp_path: Path, bundle: str
+    ) -> None:
+        modes = {"bin/greet": "text", "lib/strings": "binary"}
+        files = {"bin/greet": GREETING, "lib/strings": STRINGS, "share/greeting": b"hello\n"}
+        files["etc/conda/activate.d/greet.sh"] = b"exit 1\n"
+        add_package(channel, "greet", "1.0", files, modes=modes)
+        listed = channel.explicit("python", "greet")
+        here = make_project(
+            {"name": "conda", "bundle": bundle}, {"explicit.txt": listed, "train.py": GREET}
+        )
+        try:
+            ran = here.gage("run", "train", "-q").succeeds()
+            assert ran.out == "hello\n"
+            assert ("greet.sh of etc/conda/activate.d/ will not" in ran.err) == (
+                bundle == "archive"
+            )
+            # Of another length.
+            cache = {"GAGE_CACHE": str(tmp_path / "another" / "cache")}
+            assert here.gage("run", "train", "-q", env=cache).succeeds().out == "hello\n"
+            deep = {"GAGE_CACHE": str(tmp_path / ("deep" * 30) / ("deep" * 10))}
+            failed = here.gage("run", "train", env=deep).fails(125, "runtime-failed")
+            assert "too deep" in failed.err
+        finally:
+            next(channel.folder.glob("*/greet-*")).unlink()
+
+    def test_no_file_names_this_machine(self, make_project, tmp_path: Path) -> None:
+        here = make_project("conda")
+        run_dir = stage(here)
+        unpacked = tmp_path / "unpacked"
+        with tarfile.open(run_dir / ".runtime" / "environment.tar.gz") as archive:
+            assert "bin/tabulate" in archive.getnames()
+            for member in archive:
+                archive.extract(member, unpacked)
+        needles = [os.fsencode(each) for each in (here.dir, here.env["GAGE_CACHE"], sys.prefix)]
+        files = [path for path in unpacked.rglob("*") if path.is_file()]
+        found = {path for path in files if any(each in path.read_bytes() for each in needles)}
+        assert len(files) > 500 and not found
+        named = json.loads((run_dir / ".runtime" / "named.json").read_text())
+        assert named["text"] == ["bin/tabulate"]
+
+    def test_what_the_tools_keep_stays_theirs(self, make_project, channel: Channel) -> None:
+        here = make_project("conda", own_cache=True)
+        stage(here)
+        kept = next((channel.tools.parent / "pkgs").rglob("tabulate/__init__.py"))
+        made = next(Path(here.env["GAGE_CACHE"]).rglob("tabulate/__init__.py"))
+        assert not os.path.samefile(kept, made)
+        assert kept.stat().st_mode & 0o200 and not made.stat().st_mode & 0o222
+
+    def test_the_list_has_no_credentials(self, make_project) -> None:
+        listed = (
+            "@EXPLICIT\nhttps://me:hunter2@example.org/t/tk-hunter2/mine/noarch/a-1-0.conda\n"
+            f"https://example.org/mine/linux-64/b-2.0-h0_1.tar.bz2#{'0' * 32}\n"
+        )
+        here = make_project({"name": "conda", "bundle": "lock"}, {"env.lock": listed})
+        runtime = {"name": "conda", "bundle": "lock", "from": "env.lock"}
+        here.write("gage.json", json.dumps({"train": {"exec": "a", "runtime": runtime,
+                                                      "sourcecode": "train.py"}}))  # fmt: skip
+        staged = here.gage("stage", "train", "--json").succeeds()
+        assert "no digest for a:" in staged.err
+        run_dir = Path(staged.json["run_dir"])
+        assert (run_dir / ".runtime" / "explicit.txt").read_text() == (
+            "# platform: linux-64\n@EXPLICIT\nhttps://example.org/mine/noarch/a-1-0.conda\n"
+            f"https://example.org/mine/linux-64/b-2.0-h0_1.tar.bz2#{'0' * 32}\n"
+        )
+        required = json.loads((here.meta(run_dir) / "requires.json").read_text())
+        assert [each["name"] for each in required] == ["linux", "x86_64"]
+
+    def test_without_a_tool_it_stays_staged(self, make_project) -> None:
+        here = make_project({"name": "conda", "bundle": "lock"}, own_cache=True)
+        here.env["PATH"] = here.env["PATH"].partition(":")[2]
+        stage(here)
+        failed = here.gage("start", "1").fails(125, "runtime-failed")
+        assert "micromamba, mamba or conda" in failed.err
+        assert here.gage("list", "--json").json[0]["status"] == "staged"
+        here.write("gage.json", json.dumps({"train": {"exec": "a", "runtime": "conda"}}))
+        failed = here.gage("stage", "train").fails(1, "runtime-failed")
+        assert "none of micromamba, mamba, conda" in failed.err
+
+    @pytest.mark.parametrize(
+        ("runtime", "files", "said"),
+        [
+            ({"bundle": "env"}, {}, "cannot lie in a run that is moved"),
+            ({"bundle": "wheels"}, {}, "no common way"),
+            ({"python": "3.12"}, {}, "conda takes no python"),
+            ({}, {}, "has no conda-"),
+            ({"from": "none.txt"}, {}, "none.txt"),
+            ({}, {"explicit.txt": "@EXPLICIT\nnumpy=1\n"}, "explicit.txt:2 is no address"),
+            ({}, {"explicit.txt": "@EXPLICIT\n"}, "has no packages"),
+            (
+                {},
+                {"explicit.txt": "@EXPLICIT\nhttps://c.org/osx-arm64/a-1-0.conda\n"},
+                "is for osx-arm64",
+            ),
+            (
+                {},
+                {"environment.yml": "dependencies: [a, pip: [b]]\n"},
+                "packages that pip installs",
+            ),
+            ({}, {"environment.yml": "a: [\n"}, "neither an explicit list nor"),
+            (
+                {},
+                {"environment.yml": "channels:\n  - file:///nowhere\ndependencies:\n  - a\n"},
+                "could not solve environment.yml",
+            ),
+        ],
+    )
+    def test_what_cannot_be(
+        self, make_project, runtime: dict[str, str], files: dict[str, str], said: str
+    ) -> None:
+        here = make_project({"name": "conda", **runtime}, {"train.py": "", **files})
+        failed = here.gage("stage", "train").fails(1, "runtime-failed")
+        assert said in failed.err, failed.err
+
+
+@pytest.mark.parametrize("length", [*range(20, 199)])
+def test_a_directory_to_make_an_environment_in(length: int) -> None:
+    from gage._internal.environments.prefixes import PLACEHOLDER, long_folder
+
+    path = long_folder("/" + "x" * (length - 1))
+    assert len(path) == len(PLACEHOLDER) == 200
+    assert os.path.normpath(path) == path
+    assert max(map(len, path[length:].split("/"))) <= 100
 
 
 class TestFaults:

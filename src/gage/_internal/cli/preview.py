@@ -24,7 +24,7 @@ def as_text(plan: Plan) -> Iterator[str]:
         "depends",
         [f"{each.name}: {_given(each)} from {each.origin}" for each in plan.dependencies],
     )
-    yield _line("runtime", printable(plan.runtime))
+    yield _line("runtime", printable(": ".join([plan.runtime, *_outlined(plan)])))
     yield from _named("hooks", [f"{name}: {shlex.join(args)}" for name, args in plan.hooks.items()])
     yield _line("requires", printable(", ".join(each.text for each in plan.requirements)))
     yield from _named("left out", [_left_out(path, reason) for path, reason in _missed(plan)])
@@ -52,6 +52,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             for path, (_, diff) in plan.patches.items()
         },
         "runtime": plan.runtime,
+        "provides": plan.outline and plan.outline._asdict(),
         "dependencies": [
             {
                 "name": each.name,
@@ -64,6 +65,10 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "hooks": {name: list(args) for name, args in plan.hooks.items()},
         "requirements": [each._asdict() for each in plan.requirements],
     }
+
+
+def _outlined(plan: Plan) -> list[str]:
+    return [f"{plan.outline.bundle}, {plan.outline.source}"] if plan.outline else []
 
 
 def _missed(plan: Plan) -> list[tuple[str, str]]:

@@ -43,7 +43,8 @@ def start(
         RunFailed: the command exited with 0, but the run failed all the same.
     """
     echo = printer.Echo(stdout=2 if context.json else 1)
-    outcome = start_run(run, echo, force=getattr(args, "force", False))
+    force = getattr(args, "force", False)
+    outcome = start_run(run, echo, force=force, notice=printer.print_note)
     record = find_record(run)
     if context.json:
         show(record)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name
@@ -21,8 +21,8 @@ from gage._internal.environments.bytecode import compile_modules
 from gage._internal.environments.contents import Content
 from gage._internal.environments.installing import Wanted, install
 from gage._internal.environments.interpreters import Interpreter
-from gage._internal.environments.kept import KeptTree, keep_tree
-from gage._internal.environments.locks import with_digests
+from gage._internal.environments.kept import KeptTree, keep_tree, waiting
+from gage._internal.environments.locks import with_digests, without_login
 from gage._internal.environments.relocation import make_relocatable
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
@@ -33,6 +33,7 @@ from gage._internal.store.runtime_record import (
     ENVIRONMENT,
     LOCK,
     WHEELS,
+    Index,
     RuntimeRecord,
     record_values,
 )
@@ -52,7 +53,7 @@ class Locked(NamedTuple):
     `requirements` is the list, with a version and digests for each package; `projects` are paths of
     wheels made of the project; `uv` the path of uv, or None where pip installs.
     `with_interpreter` takes the interpreter into the environment, which must be one that can be
-    moved. uv reads the settings of `cwd`, and takes from `indexes` too what is locked.
+    moved. uv reads the settings of `cwd`. What is locked is taken from `indexes` too.
     """
 
     interpreter: Interpreter
@@ -61,7 +62,12 @@ class Locked(NamedTuple):
     uv: str | None
     with_interpreter: bool = False
     cwd: str | None = None
-    indexes: Sequence[str] = ()
+    indexes: Sequence[Index] = ()
+
+    @property
+    def many(self) -> str:
+        """How many packages the list has, in words."""
+        return counted(sum(b"==" in line for line in self.requirements.splitlines()), "package")
 
     def key(self, *more: str) -> str:
         """Return the key of something that is made of the list and the interpreter."""
@@ -92,14 +98,19 @@ def provide_environment(
         projects = [(path, f"{_WHEELS}/{os.path.basename(path)}") for path in locked.projects]
         record = record._replace(projects=tuple(target for _, target in projects))
         made = {_LIST: locked.requirements}
-        count = sum(b"==" in line for line in locked.requirements.splitlines())
         if bundle == LOCK:
-            said = f"a list of {counted(count, 'package')} for {locked.interpreter.words}"
+            record = record._replace(indexes=tuple(_reachable(locked.indexes)))
+            said = f"a list of {locked.many} for {locked.interpreter.words}"
             return Provided((), projects, made, record_values(record), said)
-        wheels = keep_tree(locked.key(WHEELS), lambda tree: _wheels(locked, tree, make_wheels))
+
+        def fetch(tree: str) -> Mapping[str, Any]:
+            notice(f"fetching {locked.many}")
+            return _wheels(locked, tree, make_wheels)
+
+        wheels = keep_tree(locked.key(WHEELS), fetch, waiting(notice))
         record = record._replace(wheels=_WHEELS)
         made = {_LIST: with_digests(locked.requirements, wheels.contents)}
-        said = f"{counted(count, 'package')} for {locked.interpreter.words}"
+        said = f"{locked.many} for {locked.interpreter.words}"
         return Provided([(wheels, _WHEELS)], projects, made, record_values(record), said)
     trees = _environment(locked, notice)
     packages: dict[str, str] = {}
@@ -112,13 +123,23 @@ def provide_environment(
         return Provided(
             [(tree, ENVIRONMENT) for tree in trees], record=record_values(record), said=said
         )
-    archive = keep_tree(
-        locked.key(ARCHIVE, *_digests(locked.projects)), lambda folder: _pack(trees, folder)
-    )
+
+    def pack(folder: str) -> Mapping[str, Any]:
+        notice(f"packing the environment of {counted(len(packages), 'package')}")
+        return _pack(trees, folder)
+
+    archive = keep_tree(locked.key(ARCHIVE, *_digests(locked.projects)), pack, waiting(notice))
     record = record._replace(path=f"{_FOLDER}/{_ARCHIVE}", sha256=archive.contents[0].sha256)
     packed = [(tree, ENVIRONMENT) for tree in trees]
     values = record_values(record)
     return Provided([(archive, _FOLDER)], record=values, said=f"{said}, packed", packed=packed)
+
+
+def _reachable(indexes: Sequence[Index]) -> Iterator[Index]:
+    """Yield the indexes that another machine reaches, less users and passwords in addresses."""
+    for index in indexes:
+        if index.url.startswith(("http://", "https://")):
+            yield index._replace(url=without_login(index.url))
 
 
 def make_environment(
@@ -142,6 +163,8 @@ def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
 
     def make(tree: str, projects: Sequence[str] = ()) -> dict[str, Any]:
         listed = os.path.join(os.path.dirname(tree), "requirements.txt")
+        if not projects:
+            notice(f"making the environment of {locked.many} for {locked.interpreter.words}")
         fs.replace_file(listed, b"" if projects else locked.requirements)
         wanted = Wanted(listed, projects, None, locked.cwd, locked.indexes)
         return make_environment(
@@ -162,9 +185,7 @@ def _environment(locked: Locked, notice: Notice) -> list[KeptTree]:
         facts["packages"] = {name: facts["packages"][name] for name in sorted(packages)}
         return {**facts, "what": f"{' '.join(packages)} for {locked.interpreter.words}"}
 
-    def wait() -> None:
-        notice("another process makes the same environment: waiting for it")
-
+    wait = waiting(notice)
     base = keep_tree(locked.key(ENV), make, wait)
     if not locked.projects:
         return [base]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.errors import RuntimeFailed
+from gage._internal.store.runtime_record import Index
 
 _LAST_LINES = 12
 
@@ -22,14 +23,14 @@ class Wanted(NamedTuple):
     """What is to be installed: a file of pinned requirements, wheels, and where from.
 
     With `wheels`, a directory, nothing is fetched: all is in there. `projects` are wheels that are
-    installed besides. uv reads the settings of `cwd`, and takes from `indexes` too what is locked.
+    installed besides. uv reads the settings of `cwd`. What is locked is taken from `indexes` too.
     """
 
     requirements: str
     projects: Sequence[str] = ()
     wheels: str | None = None
     cwd: str | None = None
-    indexes: Sequence[str] = ()
+    indexes: Sequence[Index] = ()
 
 
 def find_uv() -> str | None:
@@ -67,7 +68,9 @@ def _install_by_uv(uv: str, tree: str, interpreter: Interpreter, wanted: Wanted)
         if wanted.indexes and not wanted.wheels:
             # Whichever has it: the digest says whether it is that.
             words += ["--index-strategy", "unsafe-best-match"]
-            words += [word for index in wanted.indexes for word in ("--index", index)]
+            for index in wanted.indexes:
+                words.append("--default-index" if index.is_default else "--index")
+                words.append(f"{index.name}={index.url}" if index.name else index.url)
         words += ["-r", wanted.requirements]
         run_tool([uv, *words], "install what is locked", wanted.cwd or os.path.dirname(tree))
     if wanted.projects:
@@ -80,12 +83,22 @@ def _install_by_pip(tree: str, interpreter: Interpreter, wanted: Wanted) -> None
     pip = [interpreter.path, "-I", "-m", "pip", "--python", os.path.join(tree, "bin", "python")]
     words = [*pip, "--disable-pip-version-check", "--quiet", "install", "--no-compile", "--no-deps"]
     words.append("--use-pep517")
-    source = ["--no-index", "--find-links", wanted.wheels] if wanted.wheels else []
+    source = pip_indexes(wanted.indexes)
+    if wanted.wheels:
+        source = ["--no-index", "--find-links", wanted.wheels]
     if os.path.getsize(wanted.requirements):
         listed = ["--require-hashes", "-r", wanted.requirements]
         run_tool([*words, *source, *listed], "install what is locked")
     if wanted.projects:
         run_tool([*words, "--no-index", *wanted.projects], "install the project")
+
+
+def pip_indexes(indexes: Sequence[Index]) -> list[str]:
+    """Return the options by which pip takes packages from indexes."""
+    words = []
+    for index in indexes:
+        words += ["--index-url" if index.is_default else "--extra-index-url", index.url]
+    return words
 
 
 def entries_of(text: str) -> list[str]:

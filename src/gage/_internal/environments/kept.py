@@ -116,6 +116,20 @@ def find_tree(key: str, cache: str | None = None) -> KeptTree | None:
     return KeptTree(tree, contents, facts)
 
 
+def waiting(notice: Callable[[str], None]) -> Callable[[], None]:
+    """Return what tells that another process makes the same tree."""
+
+    def wait() -> None:
+        notice("another process makes the same environment: waiting for it")
+
+    return wait
+
+
+def root_of(key: str) -> str:
+    """Return the directory that the tree of a key is in, once it was made."""
+    return os.path.join(cache_dir(), FOLDER, key, TREE)
+
+
 def unfinished(folder: str) -> list[str]:
     """Return what of a tree was being made, and maybe is."""
     import glob

@@ -11,43 +11,58 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from gage._internal import fs
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter
-from gage._internal.environments.kept import keep_tree
+from gage._internal.environments.kept import keep_tree, waiting
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
+from gage._internal.types import NOTHING
 
 # So that what is built of the same source is the same: the first time that a zip file can tell.
 _EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
 _NOT_COPIED = (".git", ".venv", ".runtime", "__pycache__", ".gage")
 
 
-def build_wheel(source: str, digest: str, interpreter: Interpreter, uv: str | None) -> str:
+def build_wheel(
+    source: str,
+    digest: str,
+    interpreter: Interpreter,
+    uv: str | None,
+    notice: Callable[[str], None],
+    variables: Mapping[str, str] = NOTHING,
+) -> str:
     """Return the path of a wheel of the package in `source`; `digest` is that of its files.
 
-    Without a digest, all files of the directory are read for one.
+    Without a digest, all files of the directory are read for one. `notice` is told if it is built,
+    which is done with `variables` besides those that are there.
 
     Raises:
         RuntimeFailed: it cannot be built; the message has the last lines that say why.
     """
     digest = digest or _digest(source)
 
+    env = {**_EPOCH, **variables}
+
     def make(tree: str) -> Mapping[str, Any]:
+        notice("building the project's own package")
         with copied_source(source) as copy:
             words = _words(uv, interpreter, copy, tree)
-            run_tool(words, f"build {printable(source)}", os.path.dirname(copy), _EPOCH)
+            run_tool(words, f"build {printable(source)}", os.path.dirname(copy), env)
         for each in os.listdir(tree):
             if not each.endswith(".whl"):
                 os.unlink(os.path.join(tree, each))
         return {"what": " ".join(os.listdir(tree))}
 
-    key = hashlib.sha256(f"wheel\0{interpreter.suffix}\0{digest}".encode()).hexdigest()[:32]
-    tree = keep_tree(key, make)
+    facts = f"wheel\0{interpreter.suffix}\0{digest}"
+    if variables:
+        facts += f"\0{sorted(variables.items())}"
+    key = hashlib.sha256(facts.encode()).hexdigest()[:32]
+    tree = keep_tree(key, make, waiting(notice))
     found = glob.glob(os.path.join(glob.escape(tree.root), "*.whl"))
     if not found:
         raise RuntimeFailed(f"to build {printable(source)} made no wheel")
@@ -71,7 +86,8 @@ def copied_source(source: str) -> Iterator[str]:
 
 def _words(uv: str | None, interpreter: Interpreter, source: str, target: str) -> Sequence[str]:
     if uv:
-        words = ["build", "--quiet", "--wheel", "--out-dir", target]
+        # What it says of a failure is less where it is to be quiet.
+        words = ["build", "--no-progress", "--wheel", "--out-dir", target]
         return [uv, *words, "--python", interpreter.path, source]
     words = ["-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
     words.append("--use-pep517")

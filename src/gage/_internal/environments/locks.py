@@ -25,6 +25,12 @@ from gage._internal.environments.installing import entries_of, is_requirement
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
+from gage._internal.store.runtime_record import Index
+
+_PYPI = "https://pypi.org/simple"
+_OF_FOLDER = re.compile(r"(?m)^\s*(?:(?:-e|--editable)[\s=]+)?(\.[^\s;#\[]*)")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_INDEX_OPTION = re.compile(r"(?m)^\s*(?:-i|--(extra-)?index-url)[\s=]+(\S+)")
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,7 +43,7 @@ def local_folders(path: str) -> list[str]:
 
     The file is `uv.lock`, or a `pyproject.toml`, which tells of its own directory only.
     """
-    data = _read_toml(path)
+    data = read_toml(path)
     if "package" not in data:
         return ["."] if _is_package(data) else []
     folders = []
@@ -55,7 +61,7 @@ def needs_what_is_outside(path: str) -> bool:
     if name == "uv.lock":
         folders = local_folders(path)
     elif name == "pyproject.toml":
-        sources = _read_toml(path).get("tool", {}).get("uv", {}).get("sources", {}).values()
+        sources = read_toml(path).get("tool", {}).get("uv", {}).get("sources", {}).values()
         # A package may have several, each with a marker.
         lists = [each if isinstance(each, list) else [each] for each in sources]
         folders = [str(each["path"]) for several in lists for each in several if "path" in each]
@@ -96,7 +102,7 @@ def read_pylock(
     Raises:
         RuntimeFailed: it cannot be read, or has a package that no list can have.
     """
-    data = _read_toml(path)
+    data = read_toml(path)
     lines, local = [], []
     wanted: dict[str, Any] = {
         **_facts(interpreter),
@@ -196,12 +202,58 @@ def with_digests(requirements: bytes, wheels: Sequence[Content]) -> bytes:
     return "".join(entries).encode()
 
 
-def index_addresses(path: str) -> list[str]:
-    """Return the indexes that a `pyproject.toml` names, whichever packages they are for."""
-    if not os.path.exists(path):
-        return []
-    indexes = _read_toml(path).get("tool", {}).get("uv", {}).get("index", ())
-    return [each["url"] for each in indexes if "url" in each]
+def find_indexes(path: str) -> list[Index]:
+    """Return the indexes that have what a file names, whichever packages they are for.
+
+    These are what the settings beside it say, and the file itself.
+    """
+    folder, name = os.path.split(path)
+    found = [*_indexes_of_settings(folder)]
+    if name == "uv.lock":
+        sources = (each.get("source", {}) for each in read_toml(path).get("package", ()))
+        found += [Index(each["registry"]) for each in sources if "registry" in each]
+    elif name.startswith("pylock."):
+        packages = read_toml(path).get("packages", ())
+        found += [Index(each["index"]) for each in packages if "index" in each]
+    elif name.endswith(".txt"):
+        text = read_bytes(path).decode(errors="replace")
+        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), text)
+        found += [Index(url, "", not extra) for extra, url in _INDEX_OPTION.findall(text)]
+    # The first one of an address is the one that has a name.
+    by_url = {without_login(each.url).rstrip("/"): each for each in reversed(found)}
+    return [each for url, each in reversed(by_url.items()) if url != _PYPI]
+
+
+def without_login(url: str) -> str:
+    """Return an address without user and password."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _indexes_of_settings(folder: str) -> Iterator[Index]:
+    """Yield the indexes that uv has in the settings of a project."""
+    own, project = (os.path.join(folder, name) for name in ("uv.toml", "pyproject.toml"))
+    if os.path.exists(own):
+        settings = read_toml(own)
+    elif os.path.exists(project):
+        settings = read_toml(project).get("tool", {}).get("uv", {})
+    else:
+        return
+    for each in settings.get("index", ()):
+        if "url" in each:
+            yield Index(each["url"], each.get("name", ""), bool(each.get("default")))
+    if "index-url" in settings:
+        yield Index(settings["index-url"], "", True)
+    yield from map(Index, settings.get("extra-index-url", ()))
+
+
+def folders_to_build(path: str) -> list[str]:
+    """Return the directories, relative to that of a file, of packages that may have to be built."""
+    name = os.path.basename(path)
+    if name.endswith(".txt"):
+        return _OF_FOLDER.findall(read_bytes(path).decode(errors="replace"))
+    return local_folders(path) if name in ("uv.lock", "pyproject.toml") else []
 
 
 def may_be_built(path: str) -> bool:
@@ -224,7 +276,7 @@ def _is_dynamic(folder: str) -> bool:
     path = os.path.join(folder, "pyproject.toml")
     if not os.path.exists(path):
         return True
-    project = _read_toml(path).get("project")
+    project = read_toml(path).get("project")
     return project is None or bool(project.get("dynamic"))
 
 
@@ -238,7 +290,12 @@ def _is_package(data: Mapping[str, Any]) -> bool:
     return bool(data.get("tool", {}).get("uv", {}).get("package", "build-system" in data))
 
 
-def _read_toml(path: str) -> dict[str, Any]:
+def read_toml(path: str) -> dict[str, Any]:
+    """Return what a TOML file has.
+
+    Raises:
+        RuntimeFailed: it cannot be read.
+    """
     try:
         data: dict[str, Any] = tomllib.loads(read_bytes(path).decode())
     except (OSError, ValueError) as error:

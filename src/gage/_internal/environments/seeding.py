@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 
-from gage._internal.environments.installing import has_all_digests, run_tool
+from gage._internal.environments.installing import has_all_digests, pip_indexes, run_tool
 from gage._internal.environments.interpreters import Interpreter
 from gage._internal.errors import RuntimeFailed
+from gage._internal.store.runtime_record import Index
 
 # What uv and pip call the index that packages are taken from.
 _INDEXES = (("UV_DEFAULT_INDEX", "PIP_INDEX_URL"), ("UV_INDEX_URL", "PIP_INDEX_URL"))
 
 
-def fetch_wheels(listed: str, target: str, interpreter: Interpreter, uv: str | None) -> None:
+def fetch_wheels(
+    listed: str,
+    target: str,
+    interpreter: Interpreter,
+    uv: str | None,
+    indexes: Sequence[Index] = (),
+) -> None:
     """Put wheels of all that a list of requirements has into a directory.
 
-    What there is no wheel of is built.
+    They are taken from `indexes` too. What there is no wheel of is built.
 
     Raises:
         RuntimeFailed: something cannot be fetched or built.
@@ -43,5 +51,5 @@ def fetch_wheels(listed: str, target: str, interpreter: Interpreter, uv: str | N
         words = [python, "-I", "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
         # Older versions of pip would build by what is installed, which has no wheel.
         words += ["--use-pep517", "--no-deps", "--require-hashes"]
-        words += ["-r", listed, "--wheel-dir", target]
+        words += [*pip_indexes(indexes), "-r", listed, "--wheel-dir", target]
         run_tool(words, "fetch packages", folder, env)

@@ -16,7 +16,10 @@ from gage._internal.lifecycle.containers import Container
 from gage._internal.store import layout, meta
 from gage._internal.types import NOTHING, Run
 
-_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
+# Is told what whoever waits should know, in sentences.
+Notice = Callable[[str], None]
+
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 
 
 class Environment(NamedTuple):
@@ -37,8 +40,10 @@ class Environment(NamedTuple):
 SYSTEM = Environment()
 
 
-def find_environment(run: Run) -> Environment:
+def find_environment(run: Run, notice: Notice = lambda sentence: None) -> Environment:
     """Return the environment that a run's commands have, made ready if need be.
+
+    `notice` is told in sentences what takes long.
 
     Raises:
         RuntimeFailed: it cannot be made ready here.
@@ -48,7 +53,7 @@ def find_environment(run: Run) -> Environment:
         return SYSTEM
     from gage._internal.lifecycle.start_environment import prepare_environment
 
-    return prepare_environment(run)
+    return prepare_environment(run, notice)
 
 
 @contextmanager

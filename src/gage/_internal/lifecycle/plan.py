@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from gage._internal import fs
 from gage._internal.catalog.find import find_newest_staged
 from gage._internal.catalog.patches import unified_diff
-from gage._internal.errors import DependencyError
+from gage._internal.errors import DependencyError, RuntimeFailed
 from gage._internal.lifecycle.leaks.find import find_natives
 from gage._internal.lifecycle.stage_config import patched, patched_files
 from gage._internal.lifecycle.stage_dependencies import check_is_free, resolve_dependencies
-from gage._internal.lifecycle.stage_runtime import planned_programs, runtime_settings
+from gage._internal.lifecycle.stage_runtime import INHERIT, planned_programs, runtime_settings
 from gage._internal.lifecycle.system.derive import Staged, derive_requirements, find_calls
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.project.selection import Verdict, select_source
@@ -27,7 +27,11 @@ from gage._internal.store import layout, manifest
 from gage._internal.store.command_lines import FINALIZE, exec_part
 from gage._internal.store.manifest import DEPENDENCY, FILE, SOURCE, Entry
 from gage._internal.store.requirements import Requirement
-from gage._internal.types import OpCmd, Run
+from gage._internal.types import OpCmd, OpDef, Run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gage.plugins import Outline
 
 _HOOKS = ("stage-sourcecode", "stage-runtime", "stage-dependencies", FINALIZE)
 SUMMARY_IS_WRITTEN = "the run writes it"
@@ -68,6 +72,7 @@ class Plan(NamedTuple):
 
     `verdicts` tell of each path of the project, `patches` of each file that config changes (the
     content it would have, and the difference), `dependencies` what each one is and gives.
+    `outline` is what the runtime would provide, where it tells that.
     `requirements` are what the run needs of a system, as far as that is known without staging.
     """
 
@@ -79,6 +84,7 @@ class Plan(NamedTuple):
     source: Sequence[PlannedFile]
     patches: Mapping[str, tuple[bytes, bytes]]
     runtime: str
+    outline: Outline | None
     dependencies: Sequence[PlannedDependency]
     hooks: Mapping[str, Sequence[str]]
     requirements: Sequence[Requirement]
@@ -132,12 +138,31 @@ def plan_run(operation: Operation, config: Mapping[str, Any], project_dir: str, 
         source=files,
         patches=_patches(operation, config, project_dir),
         runtime=runtime_settings(operation.opdef)["name"],
+        outline=_outline(operation.opdef, project_dir),
         dependencies=dependencies,
         hooks={name: hook for name, hook in hooks.items() if hook},
         requirements=_requirements(
             operation, command, [*files, *_all_files(dependencies)], project_dir
         ),
     )
+
+
+def _outline(opdef: OpDef, project_dir: str) -> Outline | None:
+    """Return what the runtime tells of what it would provide."""
+    settings = runtime_settings(opdef)
+    if settings["name"] == INHERIT:
+        return None
+    from gage.plugins import RuntimeContext, find_runtime
+
+    tell = getattr(find_runtime(settings["name"]), "outline", None)
+    try:
+        outline: Outline | None = tell and tell(settings, RuntimeContext(project_dir, project_dir))
+    except RuntimeFailed:
+        # What is missing may be what a hook makes.
+        if exec_part(opdef.data["exec"], "stage-sourcecode"):
+            return None
+        raise
+    return outline
 
 
 def _all_files(dependencies: Sequence[PlannedDependency]) -> list[PlannedFile]:

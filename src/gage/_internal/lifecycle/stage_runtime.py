@@ -12,7 +12,7 @@ from gage._internal.lifecycle.system.derive import NO_PROGRAMS, EnvironmentProgr
 from gage._internal.store import layout, meta
 from gage._internal.store.logs import log_action
 from gage._internal.store.manifest import RUNTIME, SOURCE
-from gage._internal.store.requirements import PYTHON, Requirement
+from gage._internal.store.requirements import ARCHITECTURE, PLATFORM, PYTHON, Requirement
 from gage._internal.store.runtime_record import (
     ENV,
     ENVIRONMENT,
@@ -25,6 +25,9 @@ from gage._internal.store.runtime_record import (
 from gage._internal.types import NOTHING, OpDef, Run
 
 INHERIT = "inherit"
+# What channels of conda call platforms otherwise than the platforms themselves.
+_SYSTEMS = {"osx": "darwin"}
+_MACHINES = {"64": "x86_64"}
 
 
 class StagedRuntime(NamedTuple):
@@ -112,7 +115,8 @@ def _needs(
     folders = (f"{record.path}/bin",) if record.bundle == ENV else ()
     is_open = record.bundle in (LOCK, WHEELS)
     if record.python.get("is_staged"):
-        return EnvironmentPrograms(folders, names, is_open=is_open), ()
+        required = _of_platform(record)
+        return EnvironmentPrograms(folders, names, is_open=is_open), required
     from gage._internal.environments.interpreters import interpreter_of
 
     wanted = interpreter_of(record.python)
@@ -122,6 +126,18 @@ def _needs(
     python = f"python{wanted.series}"
     required = [Requirement(PYTHON, python, needed, record.path)]
     return EnvironmentPrograms(folders, names, python, is_open), required
+
+
+def _of_platform(record: RuntimeRecord) -> Sequence[Requirement]:
+    """Return that a list of conda packages needs the platform that they are for.
+
+    Where the packages themselves are there, they tell.
+    """
+    if not record.platform or record.bundle != LOCK:
+        return ()
+    system, _, machine = record.platform.partition("-")
+    platform = Requirement(PLATFORM, _SYSTEMS.get(system, system), "", record.path)
+    return [platform, Requirement(ARCHITECTURE, _MACHINES.get(machine, machine), "", record.path)]
 
 
 def _digester(files: StagedFiles) -> Callable[[str], str]:

@@ -16,6 +16,7 @@ from gage._internal.fs import Stamp
 from gage._internal.lifecycle.containers import container_command
 from gage._internal.lifecycle.environment import (
     Environment,
+    Notice,
     find_environment,
     linked,
     without_foreign,
@@ -50,12 +51,17 @@ class Outcome(NamedTuple):
 
 
 def start_run(
-    run: Run, echo: Output = lambda stream, data: None, *, force: bool = False
+    run: Run,
+    echo: Output = lambda stream, data: None,
+    *,
+    force: bool = False,
+    notice: Notice = lambda sentence: None,
 ) -> Outcome:
     """Start a staged run and see it to its end.
 
     `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
-    `force` starts it on a system that is not compatible too.
+    `force` starts it on a system that is not compatible too. `notice` is told in sentences what
+    takes long before that.
 
     Raises:
         NotStaged: the run is not staged.
@@ -69,7 +75,7 @@ def start_run(
     is_fresh = lock.is_kept(run)
     try:
         command, unmet, stamps, secrets = _prepare(run, force)
-        environment = find_environment(run)
+        environment = find_environment(run, notice)
     except BaseException:
         if is_fresh:
             _give_back(run, is_fresh)

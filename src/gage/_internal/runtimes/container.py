@@ -9,7 +9,7 @@ from typing import Any
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
 from gage._internal.store.runtime_record import IMAGE, RuntimeRecord, record_values
-from gage.plugins import Provided, RuntimeContext
+from gage.plugins import Outline, Provided, RuntimeContext
 
 # `[HOST[:PORT]/]NAME[:TAG]@sha256:DIGEST`, see the specification of references in
 # github.com/distribution/reference.
@@ -25,17 +25,30 @@ class ContainerImage:
         Raises:
             RuntimeFailed: there is no reference, or one without a digest.
         """
-        image = settings.get("image")
-        if not isinstance(image, str):
-            raise RuntimeFailed(
-                "runtime: container needs an image",
-                'runtime = { name = "container", image = "NAME@sha256:DIGEST" }',
-            )
-        if not _REFERENCE.fullmatch(image):
-            raise RuntimeFailed(
-                f"runtime: {printable(image)} has no digest, and what a tag means changes",
-                "name it as NAME@sha256:DIGEST, which podman images --digests or docker images"
-                " --digests prints",
-            )
+        image = _image(settings)
         record = RuntimeRecord("container", IMAGE, image)
         return Provided(record=record_values(record), said=f"the name of the image {image}")
+
+    def outline(self, settings: Mapping[str, Any], context: RuntimeContext) -> Outline:
+        """Return the reference of the image.
+
+        Raises:
+            RuntimeFailed: there is none, or one without a digest.
+        """
+        return Outline(IMAGE, _image(settings))
+
+
+def _image(settings: Mapping[str, Any]) -> str:
+    image = settings.get("image")
+    if not isinstance(image, str):
+        raise RuntimeFailed(
+            "runtime: container needs an image",
+            'runtime = { name = "container", image = "NAME@sha256:DIGEST" }',
+        )
+    if not _REFERENCE.fullmatch(image):
+        raise RuntimeFailed(
+            f"runtime: {printable(image)} has no digest, and what a tag means changes",
+            "name it as NAME@sha256:DIGEST, which podman images --digests or docker images"
+            " --digests prints",
+        )
+    return image

@@ -28,7 +28,8 @@ from gage._internal.environments.installing import (
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
 from gage._internal.environments.locks import (
-    index_addresses,
+    find_indexes,
+    folders_to_build,
     is_locked,
     local_folders,
     may_be_built,
@@ -39,11 +40,12 @@ from gage._internal.environments.locks import (
     split_local,
 )
 from gage._internal.environments.seeding import fetch_wheels
+from gage._internal.environments.vcs_versions import version_variables
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable, read_bytes
 from gage._internal.lifecycle.system.remembered import identity, remembered
 from gage._internal.store.runtime_record import ENV, LOCK
-from gage.plugins import Provided, RuntimeContext
+from gage.plugins import Outline, Provided, RuntimeContext
 
 _UV_LOCK = "uv.lock"
 _PYLOCK = "pylock.toml"
@@ -76,8 +78,9 @@ class Uv:
                 # What lies beside the project does not lie beside the run.
                 folder = context.project_dir
             interpreter = _find_interpreter(uv, folder, name, settings.get("python"))
-            requirements, local = _locked(uv, folder, name, interpreter, settings)
-            indexes = index_addresses(os.path.join(folder, os.path.dirname(name), _PROJECT))
+            variables = _version_variables(folder, name, context)
+            requirements, local = _locked(uv, folder, name, interpreter, settings, variables)
+            indexes = find_indexes(os.path.join(folder, name))
         projects = [
             _build(os.path.join(os.path.dirname(name), path), folder, context, interpreter, uv)
             for path in local
@@ -95,9 +98,17 @@ class Uv:
             "uv",
             settings.get("bundle", ENV),
             locked,
-            lambda listed, tree: fetch_wheels(listed, tree, interpreter, uv),
+            lambda listed, tree: fetch_wheels(listed, tree, interpreter, uv, indexes),
             context.notice,
         )
+
+    def outline(self, settings: Mapping[str, Any], context: RuntimeContext) -> Outline:
+        """Return what `provide` would make the environment of.
+
+        Raises:
+            RuntimeFailed: there is nothing.
+        """
+        return Outline(settings.get("bundle", ENV), _find_source(settings, context)[1])
 
 
 def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[str, str]:
@@ -173,19 +184,39 @@ def _content(folder: str, name: str) -> str:
         return ""
 
 
+def _version_variables(folder: str, name: str, context: RuntimeContext) -> dict[str, str]:
+    """Return the variables that tell local packages their versions while a list is made."""
+    variables: dict[str, str] = {}
+    for path in folders_to_build(os.path.join(folder, name)):
+        inside = os.path.normpath(os.path.join(os.path.dirname(name), path))
+        origin = os.path.join(context.project_dir or folder, inside)
+        variables |= version_variables(os.path.join(folder, inside), origin)
+    return variables
+
+
 def _locked(
-    uv: str, folder: str, name: str, interpreter: Interpreter, settings: Mapping[str, Any]
+    uv: str,
+    folder: str,
+    name: str,
+    interpreter: Interpreter,
+    settings: Mapping[str, Any],
+    variables: Mapping[str, str],
 ) -> tuple[bytes, Sequence[str]]:
     """Return the list of what is to be installed, and the directories of what is to be built."""
     if not may_be_built(os.path.join(folder, name)):
-        return _lock(uv, folder, name, interpreter, settings)
+        return _lock(uv, folder, name, interpreter, settings, variables)
     # What is built may write beside its source.
     with copied_source(folder) as copy:
-        return _lock(uv, copy, name, interpreter, settings)
+        return _lock(uv, copy, name, interpreter, settings, variables)
 
 
 def _lock(
-    uv: str, folder: str, name: str, interpreter: Interpreter, settings: Mapping[str, Any]
+    uv: str,
+    folder: str,
+    name: str,
+    interpreter: Interpreter,
+    settings: Mapping[str, Any],
+    own: Mapping[str, str],
 ) -> tuple[bytes, Sequence[str]]:
     chosen = [word for extra in settings.get("extras", ()) for word in ("--extra", extra)]
     chosen += [word for group in settings.get("groups", ()) for word in ("--group", group)]
@@ -194,12 +225,18 @@ def _lock(
     cwd = os.path.dirname(path)
     if kind == _UV_LOCK:
         manifests = [_content(os.path.join(cwd, each), _PROJECT) for each in local_folders(path)]
-        depends_on = [uv, identity(uv), _content(cwd, kind), _content(cwd, _PROJECT), manifests]
+        depends_on: list[Any] = [
+            uv,
+            identity(uv),
+            _content(cwd, kind),
+            _content(cwd, _PROJECT),
+            manifests,
+        ]
 
         def export() -> str:
             words = ["export", *_EXPORT, "--locked", "--no-editable", *chosen]
             words += ["--format", "requirements.txt", "--python", interpreter.path]
-            return run_tool([uv, *words], f"take {printable(name)}", cwd)
+            return run_tool([uv, *words], f"take {printable(name)}", cwd, own)
 
         variables = [os.environ.get(each) for each in _EXPORTING]
         text = remembered("uv export", [*depends_on, chosen, interpreter, variables], export)
@@ -216,7 +253,7 @@ def _lock(
     words += ["--python", interpreter.path, kind]
 
     def decide() -> str:
-        return run_tool([uv, *words], f"decide on versions for {printable(name)}", cwd)
+        return run_tool([uv, *words], f"decide on versions for {printable(name)}", cwd, own)
 
     if kind.endswith(".txt") and not _names_files(path):
         slot = clock.now() // 1_000_000 // _SAME_FOR
@@ -262,9 +299,12 @@ def _build(
     inside = os.path.normpath(path)
     if folder == context.run_dir and not inside.startswith((os.pardir, "/")):
         digest = context.digest(inside)
-        return build_wheel(os.path.normpath(os.path.join(folder, inside)), digest, interpreter, uv)
+        source = os.path.normpath(os.path.join(folder, inside))
+        variables = version_variables(source, os.path.join(context.project_dir or folder, inside))
+        return build_wheel(source, digest, interpreter, uv, context.notice, variables)
     beside = os.path.normpath(os.path.join(context.project_dir or folder, path))
-    return build_wheel(beside, "", interpreter, uv)
+    variables = version_variables(beside, beside)
+    return build_wheel(beside, "", interpreter, uv, context.notice, variables)
 
 
 def _can_be_moved(uv: str, interpreter: Interpreter) -> bool:

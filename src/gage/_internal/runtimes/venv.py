@@ -6,19 +6,25 @@ import json
 import os
 import shutil
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gage._internal.environments.bundles import Locked, provide_environment
 from gage._internal.environments.installing import run_tool
 from gage._internal.environments.interpreters import Interpreter, find_description
 from gage._internal.environments.local_packages import build_wheel, copied_source
-from gage._internal.environments.locks import local_folders, read_pylock, reading
+from gage._internal.environments.locks import (
+    find_indexes,
+    local_folders,
+    read_pylock,
+    reading,
+)
 from gage._internal.environments.seeding import fetch_wheels
+from gage._internal.environments.vcs_versions import version_variables
 from gage._internal.errors import RuntimeFailed
 from gage._internal.fs import printable
 from gage._internal.store.runtime_record import ENV
-from gage.plugins import Provided, RuntimeContext
+from gage.plugins import Outline, Provided, RuntimeContext
 
 _NAMES = ("pylock.toml", "requirements.txt", "pyproject.toml")
 
@@ -38,26 +44,36 @@ class Venv:
         interpreter = _find_interpreter(settings.get("python"))
         path = os.path.join(folder, name)
         with reading(name):
+            indexes = find_indexes(path)
             if os.path.basename(name).startswith("pylock."):
                 extras, groups = settings.get("extras", ()), settings.get("groups", ())
                 requirements, local = read_pylock(path, interpreter, extras, groups)
             else:
                 is_project = os.path.basename(name) == "pyproject.toml"
-                requirements = _decide(path, interpreter, is_project, settings.get("extras", ()))
+                own = _version_variables(path, folder, context) if is_project else {}
+                extras = settings.get("extras", ())
+                requirements = _decide(path, interpreter, is_project, extras, own)
                 local = local_folders(path) if is_project else []
-        projects = [
-            build_wheel(
-                os.path.normpath(os.path.join(os.path.dirname(path), each)), "", interpreter, None
-            )
-            for each in local
-        ]
+        projects = []
+        for each in local:
+            source = os.path.normpath(os.path.join(os.path.dirname(path), each))
+            own = _version_variables(os.path.join(source, "pyproject.toml"), folder, context)
+            projects.append(build_wheel(source, "", interpreter, None, context.notice, own))
         return provide_environment(
             "venv",
             settings.get("bundle", ENV),
-            Locked(interpreter, requirements, projects, None),
-            lambda listed, tree: fetch_wheels(listed, tree, interpreter, None),
+            Locked(interpreter, requirements, projects, None, indexes=indexes),
+            lambda listed, tree: fetch_wheels(listed, tree, interpreter, None, indexes),
             context.notice,
         )
+
+    def outline(self, settings: Mapping[str, Any], context: RuntimeContext) -> Outline:
+        """Return what `provide` would make the environment of.
+
+        Raises:
+            RuntimeFailed: there is nothing.
+        """
+        return Outline(settings.get("bundle", ENV), _find_source(settings, context)[1])
 
 
 def _find_source(settings: Mapping[str, Any], context: RuntimeContext) -> tuple[str, str]:
@@ -83,21 +99,39 @@ def _find_interpreter(wanted: str | None) -> Interpreter:
     raise RuntimeFailed(f"runtime: there is no Python {printable(wanted or '')} on PATH")
 
 
-def _decide(path: str, interpreter: Interpreter, is_project: bool, extras: list[str]) -> bytes:
+def _version_variables(path: str, folder: str, context: RuntimeContext) -> dict[str, str]:
+    """Return the variables that tell the package of a `pyproject.toml` its version."""
+    source = os.path.dirname(path)
+    inside = os.path.relpath(source, folder)
+    return version_variables(source, os.path.join(context.project_dir or folder, inside))
+
+
+def _decide(
+    path: str,
+    interpreter: Interpreter,
+    is_project: bool,
+    extras: Sequence[str],
+    own: Mapping[str, str],
+) -> bytes:
     """Return the list of what pip would install now."""
     cwd, name = os.path.split(path)
     # What is built to be told its metadata may write beside its source.
     with copied_source(cwd) as copy:
         what = [f".[{','.join(extras)}]" if extras else "."] if is_project else ["-r", name]
-        return _report(interpreter, what, name, copy, is_project)
+        return _report(interpreter, what, name, copy, is_project, own)
 
 
 def _report(
-    interpreter: Interpreter, what: list[str], name: str, cwd: str, is_project: bool
+    interpreter: Interpreter,
+    what: list[str],
+    name: str,
+    cwd: str,
+    is_project: bool,
+    own: Mapping[str, str],
 ) -> bytes:
     words = ["-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--dry-run"]
     words += ["--ignore-installed", "--report", "-", *what]
-    text = run_tool([interpreter.path, *words], f"decide on versions for {name}", cwd)
+    text = run_tool([interpreter.path, *words], f"decide on versions for {name}", cwd, own)
     lines = []
     for found in json.loads(text)["install"]:
         info, metadata = found["download_info"], found["metadata"]

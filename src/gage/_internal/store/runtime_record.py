@@ -14,6 +14,19 @@ from gage._internal.types import NOTHING, Run
 LOCK, WHEELS, ARCHIVE, ENV, IMAGE = BUNDLES = ("lock", "wheels", "archive", "env", "image")
 # Where an environment is in a run.
 ENVIRONMENT = ".venv"
+# The runtime whose environments are of conda packages.
+CONDA = "conda"
+
+
+class Index(NamedTuple):
+    """Where packages are taken from, besides the index of the tool, or instead of it.
+
+    uv has settings for one by its name, such as the password.
+    """
+
+    url: str
+    name: str = ""
+    is_default: bool = False
 
 
 class RuntimeRecord(NamedTuple):
@@ -23,6 +36,9 @@ class RuntimeRecord(NamedTuple):
     list of what is locked else. `wheels` is the directory of the packages, `projects` are packages
     made of the project. `python` tells of the interpreter that the environment was made with, and
     whether the run has it (see `environments.interpreters`). `packages` maps names to versions.
+    `platform` is what conda packages are for, `named` the file that tells which files of an
+    environment of these name its directory (see `environments.prefixes`). `indexes` have what is
+    locked, and their addresses no password.
     """
 
     name: str
@@ -33,6 +49,9 @@ class RuntimeRecord(NamedTuple):
     wheels: str | None = None
     projects: tuple[str, ...] = ()
     packages: Mapping[str, str] = NOTHING
+    platform: str = ""
+    named: str | None = None
+    indexes: tuple[Index, ...] = ()
 
 
 def find_runtime_record(run: Run) -> RuntimeRecord | None:
@@ -46,7 +65,9 @@ def find_runtime_record(run: Run) -> RuntimeRecord | None:
         return None
     try:
         values = json.loads(data)
-        record = RuntimeRecord(**{**values, "projects": tuple(values.get("projects", ()))})
+        projects = tuple(values.get("projects", ()))
+        indexes = tuple(Index(**index) for index in values.get("indexes", ()))
+        record = RuntimeRecord(**{**values, "projects": projects, "indexes": indexes})
     except (ValueError, TypeError, AttributeError):
         raise meta.damaged(run, layout.RUNTIME, "is not what a runtime writes") from None
     if record.bundle not in BUNDLES or not isinstance(record.python, Mapping):
@@ -56,7 +77,11 @@ def find_runtime_record(run: Run) -> RuntimeRecord | None:
 
 def record_values(record: RuntimeRecord) -> dict[str, Any]:
     """Return a record as values that JSON has, less what has none."""
-    values = record._replace(projects=list(record.projects))._asdict()  # type: ignore[arg-type]
+    values = record._asdict()
+    values["projects"] = list(record.projects)
+    values["indexes"] = [
+        {name: v for name, v in index._asdict().items() if v} for index in record.indexes
+    ]
     return {
         name: dict(v) if name in ("packages", "python") else v for name, v in values.items() if v
     }

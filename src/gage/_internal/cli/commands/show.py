@@ -149,7 +149,7 @@ def _status_there(run: Run) -> str:
 
 def _runtime_text(runtime: Mapping[str, Any]) -> str:
     python = runtime.get("python") or {}
-    version = f", Python {python.get('version')}" if python else ""
+    version = f", Python {python['version']}" if python.get("version") else ""
     what = runtime.get("path") if not python else runtime.get("bundle")
     return printable(f"{runtime.get('name')}: {what}{version}")
 
