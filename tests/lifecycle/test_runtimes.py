@@ -1064,9 +1064,17 @@ class TestConda:
         assert create[:-3] == [tool, "create", "--yes", "--quiet", "--prefix"]
         assert len(create[-3]) == 200
         assert create[-2:] == ["--file", str(here.run() / ".runtime" / "explicit.txt")]
-        # What was decided holds for the next run, which has the environment too.
-        here.gage("run", "train", "-q").succeeds()
-        assert channel.called() == []
+        # What was decided holds for the next run, which has the environment too: until the next
+        # ten minutes begin, which they do between two runs in one try at most.
+        for _ in range(2):
+            slot = time.time() // 600
+            here.gage("run", "train", "-q").succeeds()
+            channel.called()
+            here.gage("run", "train", "-q").succeeds()
+            called = channel.called()
+            if time.time() // 600 == slot:
+                break
+        assert called == []
 
     def test_environment_yml_becomes_a_list(self, make_project, channel: Channel) -> None:
         files = {"environment.yml": YML.format(channel=channel.address)}
