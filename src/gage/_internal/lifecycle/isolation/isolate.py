@@ -1,0 +1,297 @@
+"""Choose a rung, start commands in it, and tell what they reached outside of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from gage._internal import fs, proc
+from gage._internal.errors import CannotIsolate
+from gage._internal.fs import printable
+from gage._internal.lifecycle.environment import Environment
+from gage._internal.lifecycle.execute import CannotExecute, Ended, cannot_execute
+from gage._internal.lifecycle.isolation import bubblewrap, kernel, landlock, namespaces
+from gage._internal.lifecycle.isolation.child import (
+    CannotEnter,
+    Child,
+    Entrance,
+    start_child,
+    try_entrance,
+)
+from gage._internal.lifecycle.isolation.options import (
+    BUBBLEWRAP,
+    LANDLOCK,
+    NAMESPACES,
+    RUNGS,
+    Isolated,
+)
+from gage._internal.lifecycle.isolation.view import (
+    HOME_NAME,
+    TEMPORARY,
+    View,
+    make_view,
+    visible_variables,
+)
+from gage._internal.lifecycle.isolation.watch import Reached, Watch
+from gage._internal.lifecycle.system.programs import find_program
+from gage._internal.store import layout, meta
+from gage._internal.store.command_lines import RUN
+from gage._internal.store.logs import log_action
+from gage._internal.types import NOTHING, Run
+
+_PREFIX = "gage-sealed-"
+# Of what a run printed, as much is searched where nobody could look at what it opened.
+_LAST_BYTES = 1 << 20
+_PATHS = rb"'(/[^'\n]+)'|\"(/[^\"\n]+)\"|(/[^\s'\":;,()<>\[\]]+)"
+
+
+class _Rung(NamedTuple):
+    """A rung that works here: how commands get there, and whether they are watched."""
+
+    name: str
+    entrance: Entrance
+    is_watched: bool
+    program: str = ""
+
+
+class Isolation:
+    """Starts commands of a run where nothing is but what its view has."""
+
+    def __init__(self, run: Run, view: View, rung: _Rung, network: bool) -> None:
+        self._run = run
+        self._view = view
+        self._rung = rung
+        self._network = network
+        is_same_tree = rung.name == LANDLOCK
+        self._temporary = os.path.join(view.own, "tmp") if is_same_tree else TEMPORARY[0]
+        self._reached = Reached(view, is_same_tree)
+        self._watch: Watch | None = None
+        machine = kernel.find_machine()
+        if rung.is_watched and machine:
+            self._watch = Watch(machine, self._reached)
+
+    @property
+    def words(self) -> str:
+        """How the run is sealed, for the log."""
+        network = "" if self._network else ", without network"
+        watched = "" if self._watch else "; nobody can look at what it opens here"
+        return f"Isolated by {self._rung.name}{network}{watched}"
+
+    def as_json(self) -> dict[str, str | bool]:
+        """Return how the run is sealed, as it is recorded."""
+        network = "open" if self._network else "closed"
+        return {"rung": self._rung.name, "network": network, "watched": self._watch is not None}
+
+    def variables(self, inherited: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a command, less what would lead to what is hidden."""
+        return visible_variables(inherited, own, self._view, self._temporary)
+
+    def spawn(self, args: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
+        """Start a command sealed.
+
+        Raises:
+            CannotExecute: it is missing there, or cannot be executed.
+        """
+        self._look_for(args[0], cwd, env)
+        words = list(args)
+        if self._rung.program:
+            words = bubblewrap.wrapped(self._rung.program, self._view, self._network, args)
+        try:
+            return start_child(self._rung.entrance, words, cwd, env, self._attend)
+        except CannotEnter as error:
+            raise CannotExecute(f"{args[0]}: not sealed: {error}", 126) from None
+        except (OSError, ValueError) as error:
+            raise cannot_execute(args, cwd, error) from None
+
+    def record(self) -> None:
+        """Write down how the run is sealed."""
+        log_action(self._run, self.words)
+        meta.write_json(self._run, layout.SEALED, self.as_json())
+
+    def close(self, ended: Ended, phase: str = RUN) -> tuple[Ended, str | None]:
+        """End what is left of a command; return how it ended, and what it reached, in words.
+
+        A next one can be started then.
+        """
+        left = proc.run_processes(self._run.id)
+        proc.send_signal(left, signal.SIGKILL)
+        if left:
+            pids = ", ".join(map(str, left))
+            log_action(self._run, f"Ended what it left running: {pids}")
+        if self._watch:
+            self._watch.close()
+        if ended.exit_text != "0" and (self._watch is None or self._reached.is_blind):
+            for path in _paths_in(layout.output_path(self._run, phase)):
+                self._reached.judge(path)
+        reached = list(self._reached.paths)
+        self._reached.paths.clear()
+        return ended._replace(left=()), _describe(reached) if reached else None
+
+    def _attend(self, listener: int) -> None:
+        if self._watch:
+            self._watch.attend(listener)
+        else:
+            os.close(listener)
+
+    def _look_for(self, program: str, cwd: str, env: Mapping[str, str]) -> None:
+        """Make sure that a program is there; what is in its place outside counts as reached."""
+        found = find_program(os.path.join(cwd, program) if os.sep in program else program, env, cwd)
+        if found and self._view.has(os.path.realpath(found)):
+            return
+        outside = found or find_program(program, NOTHING, cwd)
+        if outside:
+            self._reached.judge(outside)
+            where = printable(outside)
+            raise CannotExecute(f"{program}: is not there for a sealed run, only in {where}", 127)
+        if os.sep in program and os.path.lexists(os.path.join(cwd, program)):
+            # It is there and cannot be executed: let the system say so.
+            return
+        raise CannotExecute(f"{program}: command not found", 127)
+
+
+@contextmanager
+def isolate(
+    run: Run,
+    environment: Environment,
+    wanted: Isolated,
+    is_writable: bool = True,
+    more: Callable[[str], Sequence[str]] = lambda own: (),
+) -> Iterator[Isolation]:
+    """Return what starts commands of a run sealed; where it keeps files for that is removed.
+
+    Raises:
+        CannotIsolate: no rung works here, or the one that is wanted does not.
+        RunDamaged: a meta file cannot be understood.
+    """
+    if environment.container:
+        raise CannotIsolate(
+            f"run {run.id} runs in a container, whose engine is not there for a sealed run",
+            "start it without --sealed: the container is as good a proof",
+        )
+    if wanted.rung not in (None, *RUNGS):
+        raise CannotIsolate(f"there is no rung {wanted.rung}", f"the rungs are {', '.join(RUNGS)}")
+    own = _make_own()
+    try:
+        view = make_view(run, environment, own, wanted.hidden, is_writable, more(own))
+        yield Isolation(run, view, _choose(view, wanted), wanted.network)
+    finally:
+        _remove(own)
+
+
+def _make_own() -> str:
+    """Return a new directory for what a sealed run has of its own."""
+    place = os.path.realpath(os.environ.get("TMPDIR") or TEMPORARY[0])
+    own = os.path.join(place, _PREFIX + os.urandom(8).hex())
+    os.mkdir(own, 0o700)
+    os.makedirs(os.path.join(own, "tmp", HOME_NAME))
+    os.mkdir(os.path.join(own, "root"))
+    return own
+
+
+def _remove(own: str) -> None:
+    try:
+        fs.remove_tree(own)
+    except OSError:
+        # What stays of it lies where temporary files do.
+        pass
+
+
+def _choose(view: View, wanted: Isolated) -> _Rung:
+    reasons = []
+    for name in (wanted.rung,) if wanted.rung else RUNGS:
+        try:
+            return _ENTRANCES[name](view, wanted.network)
+        except CannotEnter as error:
+            reasons.append(f"{name}: {error}")
+    raise CannotIsolate(
+        "a run cannot be sealed here: " + "; ".join(reasons),
+        "install bubblewrap, or allow user namespaces; Landlock comes with Linux 5.13",
+    )
+
+
+def _namespaces(view: View, network: bool) -> _Rung:
+    _check_machine()
+    entrance = Entrance(lambda map_by_parent: namespaces.enter(view, network, map_by_parent))
+    return _Rung(NAMESPACES, entrance, try_entrance(entrance))
+
+
+def _landlock(view: View, network: bool) -> _Rung:
+    _check_machine()
+    entrance = Entrance(lambda map_by_parent: landlock.enter(view, network))
+    return _Rung(LANDLOCK, entrance, try_entrance(entrance))
+
+
+def _bubblewrap(view: View, network: bool) -> _Rung:
+    program = bubblewrap.find_bubblewrap()
+    if program is None:
+        raise CannotEnter("is not installed")
+    words = bubblewrap.wrapped(program, view, network, ["true"])
+    machine = kernel.find_machine()
+    if machine:
+        watch = Watch(machine, Reached(view, False))
+        entrance = Entrance(lambda map_by_parent: None, True, bubblewrap.ignore_signals)
+        if not _said_by(entrance, words, view, watch):
+            return _Rung(BUBBLEWRAP, entrance, watch.has_attended, program)
+    # Where it has rights of its own by its file, who looks at it takes them.
+    entrance = Entrance(lambda map_by_parent: None, False, bubblewrap.ignore_signals)
+    reason = _said_by(entrance, words, view, None)
+    if reason:
+        raise CannotEnter(reason)
+    return _Rung(BUBBLEWRAP, entrance, False, program)
+
+
+def _said_by(entrance: Entrance, words: Sequence[str], view: View, watch: Watch | None) -> str:
+    """Return what a command says that does not work; empty where it does."""
+    try:
+        child = start_child(
+            entrance, words, view.run_dir, os.environ, watch.attend if watch else os.close
+        )
+        with child.stdout, child.stderr:
+            said = child.stderr.read()
+            code = child.wait()
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        if watch:
+            watch.close()
+    if code == 0:
+        return ""
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exited with {code}"
+
+
+def _check_machine() -> None:
+    if kernel.find_machine() is None:
+        raise CannotEnter("is not known for this system")
+
+
+_ENTRANCES: Mapping[str, Callable[[View, bool], _Rung]] = {
+    NAMESPACES: _namespaces,
+    BUBBLEWRAP: _bubblewrap,
+    LANDLOCK: _landlock,
+}
+
+
+def _paths_in(printed: str) -> list[str]:
+    """Return the absolute paths that the end of a file names."""
+    try:
+        with open(printed, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES))
+            text = file.read()
+    except OSError:
+        return []
+    found = (next(filter(None, match.groups())) for match in re.finditer(_PATHS, text))
+    return list(dict.fromkeys(map(os.fsdecode, found)))
+
+
+def _describe(paths: Sequence[str]) -> str:
+    """Return in words that a run reached files outside, the reason first."""
+    named = [printable(path) for path in paths]
+    if len(named) == 1:
+        return f"the run reached {named[0]}, which is outside of what it may rely on"
+    lines = "".join(f"\n  {path}" for path in named)
+    return f"the run reached {len(named)} files outside of what it may rely on:{lines}"
