@@ -104,6 +104,7 @@ class TestHidden:
         for name in ("read", "written", "program", "relative", "folder/file", "linked"):
             (outside / name).write_text("#!/bin/sh\n")
             (outside / name).chmod(0o755)
+        (outside / "link-in").symlink_to("/etc/passwd")
         (project_dir / "by-interpreter").write_text(f"#!{outside}/program\n")
         (project_dir / "by-interpreter").chmod(0o755)
         (project_dir / "main.py").write_text(
@@ -123,13 +124,14 @@ class TestHidden:
             "os.symlink(f'{out}/linked', 'link')\n"
             "tries(open, 'link')\n"
             "tries(subprocess.run, ['./by-interpreter'])\n"
+            "tries(open, f'{out}/link-in')\n"
         )
         run = make_staged("python3", "main.py")
         outcome = start(run, rung)
         assert outcome.exit_code == 0, read(run, "output/run")
         named = (outcome.error or "").splitlines()
-        assert named[0] == "the run reached 7 files outside of what it may rely on:"
-        names = ("folder", "linked", "new", "program", "read", "relative", "written")
+        assert named[0] == "the run reached 8 files outside of what it may rely on:"
+        names = ("folder", "link-in", "linked", "new", "program", "read", "relative", "written")
         assert sorted(named[1:]) == [f"  {outside}/{name}" for name in names]
         assert not (outside / "new").exists()
         assert (outside / "written").read_text() != ""

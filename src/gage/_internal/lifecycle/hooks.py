@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gage._internal.errors import HookFailed
 from gage._internal.fs import printable
 from gage._internal.lifecycle.environment import Environment, linked, without_foreign
-from gage._internal.lifecycle.execute import CannotExecute, StopSignals, execute
+from gage._internal.lifecycle.execute import CannotExecute, Ended, StopSignals, execute
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.store import layout
 from gage._internal.store.logs import log_action
@@ -67,12 +67,18 @@ def run_hook(
     finally:
         writer.close()
     if isolation:
-        ended, outside = isolation.close(ended, phase)
-        if outside:
-            raise HookFailed(f"{name}: {outside}")
+        _check_reached(run, phase, name, ended, isolation)
     if ended.exit_text != "0":
         how = "was ended by" if ended.exit_text.startswith("SIG") else "exited with"
         raise HookFailed(f"{name} {how} {ended.exit_text}{_last_lines(run, phase)}")
+
+
+def _check_reached(run: Run, phase: str, name: str, ended: Ended, isolation: Isolation) -> None:
+    from gage._internal.lifecycle.isolation.isolate import describe_reached, last_printed
+
+    reached = isolation.close(ended, lambda: last_printed(run, phase))
+    if reached:
+        raise HookFailed(f"{name}: {describe_reached(reached)}")
 
 
 def _last_lines(run: Run, phase: str) -> str:

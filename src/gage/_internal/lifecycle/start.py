@@ -151,9 +151,20 @@ def _execute(
         recorder.close()
         ended, error = Ended(str(failure.exit_code)), str(failure)
     if isolation:
-        ended, outside = isolation.close(ended)
-        error = "\n".join(filter(None, [outside, error])) or None
+        ended, error = _end_isolated(run, ended, error, isolation)
     return ended, error
+
+
+def _end_isolated(
+    run: Run, ended: Ended, error: str | None, isolation: Isolation
+) -> tuple[Ended, str | None]:
+    """End what a sealed command left; return the same, with what it reached in the error."""
+    from gage._internal.lifecycle.isolation.isolate import describe_reached, last_printed
+
+    reached = isolation.close(ended, lambda: last_printed(run, RUN))
+    if reached:
+        error = "\n".join([describe_reached(reached), *([error] if error else [])])
+    return ended._replace(left=()), error
 
 
 def _prepare(

@@ -39,7 +39,6 @@ from gage._internal.lifecycle.isolation.view import (
 from gage._internal.lifecycle.isolation.watch import Reached, Watch
 from gage._internal.lifecycle.system.programs import find_program
 from gage._internal.store import layout, meta
-from gage._internal.store.command_lines import RUN
 from gage._internal.store.logs import log_action
 from gage._internal.types import NOTHING, Run
 
@@ -112,24 +111,28 @@ class Isolation:
         log_action(self._run, self.words)
         meta.write_json(self._run, layout.SEALED, self.as_json())
 
-    def close(self, ended: Ended, phase: str = RUN) -> tuple[Ended, str | None]:
-        """End what is left of a command; return how it ended, and what it reached, in words.
+    def has(self, path: str) -> bool:
+        """Tell whether what a path leads to is there."""
+        return self._view.shows(path)
 
-        A next one can be started then.
+    def close(self, ended: Ended, printed: Callable[[], bytes]) -> list[str]:
+        """End what is left of a command; return the files outside that it reached.
+
+        `printed` returns the end of what it printed. A next command can be started then.
         """
-        left = proc.run_processes(self._run.id)
-        proc.send_signal(left, signal.SIGKILL)
-        if left:
-            pids = ", ".join(map(str, left))
-            log_action(self._run, f"Ended what it left running: {pids}")
-        if self._watch:
-            self._watch.close()
+        self.stop()
         if ended.exit_text != "0" and (self._watch is None or self._reached.is_blind):
-            for path in _paths_in(layout.output_path(self._run, phase)):
+            for path in _paths_in(printed()):
                 self._reached.judge(path)
         reached = list(self._reached.paths)
         self._reached.paths.clear()
-        return ended._replace(left=()), _describe(reached) if reached else None
+        return reached
+
+    def stop(self) -> None:
+        """End what is left of the run, and the watch."""
+        proc.send_signal(proc.run_processes(self._run.id), signal.SIGKILL)
+        if self._watch:
+            self._watch.close()
 
     def _attend(self, listener: int) -> None:
         if self._watch:
@@ -140,7 +143,7 @@ class Isolation:
     def _look_for(self, program: str, cwd: str, env: Mapping[str, str]) -> None:
         """Make sure that a program is there; what is in its place outside counts as reached."""
         found = find_program(os.path.join(cwd, program) if os.sep in program else program, env, cwd)
-        if found and self._view.has(os.path.realpath(found)):
+        if found and self._view.shows(found):
             return
         outside = found or find_program(program, NOTHING, cwd)
         if outside:
@@ -159,9 +162,11 @@ def isolate(
     environment: Environment,
     wanted: Isolated,
     is_writable: bool = True,
-    more: Callable[[str], Sequence[str]] = lambda own: (),
+    more: Sequence[str] = (),
 ) -> Iterator[Isolation]:
     """Return what starts commands of a run sealed; where it keeps files for that is removed.
+
+    The other arguments are those of `make_view`.
 
     Raises:
         CannotIsolate: no rung works here, or the one that is wanted does not.
@@ -169,20 +174,24 @@ def isolate(
     """
     if environment.container:
         raise CannotIsolate(
-            f"run {run.id} runs in a container, whose engine is not there for a sealed run",
+            "the run is executed in a container, whose engine is not there for a sealed run",
             "start it without --sealed: the container is as good a proof",
         )
     if wanted.rung not in (None, *RUNGS):
         raise CannotIsolate(f"there is no rung {wanted.rung}", f"the rungs are {', '.join(RUNGS)}")
-    own = _make_own()
+    own = make_own()
     try:
-        view = make_view(run, environment, own, wanted.hidden, is_writable, more(own))
-        yield Isolation(run, view, _choose(view, wanted), wanted.network)
+        view = make_view(run, environment, own, wanted.hidden, is_writable, more)
+        isolation = Isolation(run, view, _choose(view, wanted), wanted.network)
+        try:
+            yield isolation
+        finally:
+            isolation.stop()
     finally:
         _remove(own)
 
 
-def _make_own() -> str:
+def make_own() -> str:
     """Return a new directory for what a sealed run has of its own."""
     place = os.path.realpath(os.environ.get("TMPDIR") or TEMPORARY[0])
     own = os.path.join(place, _PREFIX + os.urandom(8).hex())
@@ -276,19 +285,23 @@ _ENTRANCES: Mapping[str, Callable[[View, bool], _Rung]] = {
 }
 
 
-def _paths_in(printed: str) -> list[str]:
-    """Return the absolute paths that the end of a file names."""
+def last_printed(run: Run, phase: str) -> bytes:
+    """Return the end of what a phase of a run printed."""
     try:
-        with open(printed, "rb") as file:
+        with open(layout.output_path(run, phase), "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES))
-            text = file.read()
+            return file.read()
     except OSError:
-        return []
+        return b""
+
+
+def _paths_in(text: bytes) -> list[str]:
+    """Return the absolute paths that a text names."""
     found = (next(filter(None, match.groups())) for match in re.finditer(_PATHS, text))
     return list(dict.fromkeys(map(os.fsdecode, found)))
 
 
-def _describe(paths: Sequence[str]) -> str:
+def describe_reached(paths: Sequence[str]) -> str:
     """Return in words that a run reached files outside, the reason first."""
     named = [printable(path) for path in paths]
     if len(named) == 1:

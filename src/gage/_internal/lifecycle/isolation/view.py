@@ -66,6 +66,20 @@ class View(NamedTuple):
         """Tell whether a real path is one of those that are there."""
         return is_below(path, (*KERNEL, *self.readable, *self.writable))
 
+    def shows(self, path: str) -> bool:
+        """Tell whether a path, which may have links in it, leads to what is there, seen from there.
+
+        A link that is not there leads nowhere.
+        """
+        real = os.path.realpath(path)
+        return (self.has(real) or self.leads_to(real)) and not any(self.hidden_links(path))
+
+    def hidden_links(self, path: str) -> Iterator[str]:
+        """Yield the symbolic links on the way to a path that are not there."""
+        for link, _ in _iter_links(path):
+            if link not in self.links and not self.has(link):
+                yield link
+
     def leads_to(self, path: str) -> bool:
         """Tell whether a directory is there only because of what lies below it."""
         start = path.rstrip("/") + "/"
@@ -310,8 +324,7 @@ def _visible(value: str, view: View, is_path: bool) -> str | None:
 
 
 def _is_there(path: str, view: View) -> bool:
-    real = os.path.realpath(path)
-    if view.has(real):
-        return True
+    if not view.shows(path):
+        return False
     # Of a directory that holds more than Pythons, these may be all that is there.
-    return real in view.bin_dirs.values() and view.leads_to(real)
+    return view.has(os.path.realpath(path)) or path in view.bin_dirs.values()

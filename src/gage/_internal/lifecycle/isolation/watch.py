@@ -55,7 +55,7 @@ class Reached:
         real = self._find_real(path, makes)
         if real is None:
             return
-        if self._is_there(real, makes, pid):
+        if self._is_there(real, makes, pid) and self._has_links(path, pid):
             # What lies in the run or in /tmp may be another file the next time.
             if len(self._known) < _MOST_REMEMBERED and is_below(real, self.view.readable):
                 self._known.add((path, makes))
@@ -87,6 +87,17 @@ class Reached:
         # In its own /tmp a run may have made what is there outside too.
         inside = f"/proc/{pid}/root{real}"
         return os.path.isdir(os.path.dirname(inside)) if makes else os.path.lexists(inside)
+
+    def _has_links(self, path: str, pid: int | None) -> bool:
+        """Tell whether the links on the way to a path are there, or the run has made them."""
+        if self.view.has(os.path.normpath(path)):
+            return True
+        return all(
+            pid is not None
+            and is_below(link, (*self._fresh, *self._own))
+            and (bool(self._own) or os.path.lexists(f"/proc/{pid}/root{link}"))
+            for link in self.view.hidden_links(path)
+        )
 
 
 def _real(path: str) -> str:
