@@ -68,6 +68,7 @@ class Isolation:
         is_same_tree = rung.name == LANDLOCK
         self._temporary = os.path.join(view.own, "tmp") if is_same_tree else TEMPORARY[0]
         self._reached = Reached(view, is_same_tree)
+        self._has_started = False
         self._watch: Watch | None = None
         machine = kernel.find_machine()
         if rung.is_watched and machine:
@@ -96,6 +97,7 @@ class Isolation:
             CannotExecute: it is missing there, or cannot be executed.
         """
         self._look_for(args[0], cwd, env)
+        self._has_started = True
         words = list(args)
         if self._rung.program:
             words = bubblewrap.wrapped(self._rung.program, self._view, self._network, args)
@@ -130,7 +132,9 @@ class Isolation:
 
     def stop(self) -> None:
         """End what is left of the run, and the watch."""
-        proc.send_signal(proc.run_processes(self._run.id), signal.SIGKILL)
+        if self._has_started:
+            proc.send_signal(proc.run_processes(self._run.id), signal.SIGKILL)
+        self._has_started = False
         if self._watch:
             self._watch.close()
 
