@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gage._internal.errors import CannotIsolate
+from gage._internal.errors import AlreadyStarted, CannotIsolate
 from gage._internal.lifecycle.isolation import isolate, kernel, rules
 from gage._internal.lifecycle.isolation.options import (
     BUBBLEWRAP,
@@ -23,6 +23,7 @@ from gage._internal.lifecycle.isolation.options import (
     Isolated,
 )
 from gage._internal.lifecycle.start import Outcome, start_run
+from gage._internal.store import lock
 from gage._internal.store.status import run_status
 from gage._internal.types import Run
 from runs_on_disk import files_below, meta_file, read
@@ -432,6 +433,28 @@ class TestAsWithout:
         assert start(run, rung) == Outcome(0)
         assert read(run, "output/run") == "[0, 0, 0, 0]\n"
 
+    def test_a_large_environment_and_many_arguments(
+        self, make_staged, rung: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LARGE", "x" * 100_000)
+        run = make_staged("sh", "-c", "echo ${#LARGE} $#", "sh", *["é"] * 5_000)
+        assert start(run, rung) == Outcome(0)
+        assert read(run, "output/run") == "100000 5000\n"
+
+    def test_a_start_that_is_refused_leaves_no_process(
+        self, make_staged, rung: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_staged("true")
+
+        def taken(run: Run) -> None:
+            raise FileExistsError
+
+        monkeypatch.setattr(lock, "acquire", taken)
+        before = set(child_processes())
+        with pytest.raises(AlreadyStarted):
+            start(run, rung)
+        assert set(child_processes()) <= before
+
     def test_from_a_thread(self, make_staged, rung: str) -> None:
         run = make_staged("true")
         outcomes = []
@@ -572,6 +595,14 @@ def read_until(terminal: int, text: bytes) -> None:
         part = os.read(terminal, 1024)
         assert part, seen
         seen += part
+
+
+def child_processes() -> list[str]:
+    """Return the pids of the children of this process."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], stdout=subprocess.PIPE, text=True
+    )
+    return [line for line in found.stdout.splitlines() if not line.endswith(" ps")]
 
 
 def with_run_id(run_id: str) -> list[str]:

@@ -8,7 +8,7 @@ home and `/tmp`.
 One of three rungs holds it, the first that works here (`isolate.py`): mounts in a user namespace of
 its own (`namespaces.py`), bubblewrap (`bubblewrap.py`), which some systems allow where they forbid
 the first, and Landlock (`landlock.py`), which needs no namespaces; what it hides can be seen and
-not opened. Whether one works is found out by entering it, as the run will, and executing nothing.
+not opened. Whether one works is found out by entering it.
 
 That the run failed to open a file is not enough to know: a program may swallow the error. So the
 kernel tells of each file that a process of the run is about to open (`watch.py`), and one that is

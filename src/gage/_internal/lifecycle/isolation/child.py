@@ -1,8 +1,9 @@
-"""Fork a child that enters a rung, has itself watched, and becomes the command.
+"""Fork a child that enters a rung, has itself watched, waits, and becomes the command.
 
-Between fork and exec it says over a socket what becomes of it: that it needs its users mapped;
-where the kernel tells what it opens; or what failed. That the socket is closed means that the
-command runs.
+It is forked before the run is claimed: that it waits shows that the rung works. Until it becomes
+the command it says over a socket what becomes of it: that it needs its users mapped; where the
+kernel tells what it opens; that it is ready; or what failed. That the socket is closed means that
+the command runs. What it waits for comes by a pipe; if that is closed, it ends.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import IO, NamedTuple
 from gage._internal.lifecycle.isolation import kernel, rules
 from gage._internal.lifecycle.isolation.namespaces import map_users
 
-_MAP, _DONE, _WATCH, _UNWATCHED, _FAILED, _NOT_EXECUTED = b"m", b"d", b"w", b"u", b"f", b"x"
+_MAP, _WATCH, _READY, _FAILED, _NOT_EXECUTED = b"m", b"w", b"r", b"f", b"x"
+_DONE = b"d"
 _LONGEST = 1 << 14
 # Python ignores these for itself.
 _RESTORED = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
@@ -60,112 +62,117 @@ class Child:
         return code
 
 
-def start_child(
-    entrance: Entrance,
-    args: Sequence[str],
-    cwd: str,
-    env: Mapping[str, str],
-    watch: Callable[[int], None],
-) -> Child:
-    """Fork a child that becomes the command; `watch` is given where the kernel tells what it opens.
+class Waiting:
+    """A child that has entered, and can become a command."""
 
-    Raises:
-        CannotEnter: what it was to enter cannot be entered.
-        OSError: the command cannot be executed; has the path of a file that was tried.
-    """
-    out, err = os.pipe(), os.pipe()
-    try:
-        pid, link = _fork(entrance, (list(args), cwd, dict(env)), (out[1], err[1]))
-    finally:
-        os.close(out[1])
-        os.close(err[1])
-    child = Child(pid, out[0], err[0], entrance.ignore is not None)
-    try:
-        with link:
-            _attend(link, pid, watch)
-    except BaseException:
-        # It has ended, or is to: nothing of the command has run.
-        os.kill(pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        child.stderr.close()
-        raise
-    return child
+    def __init__(self, pid: int, link: socket.socket, pipe: int, child: Child) -> None:
+        self._pid = pid
+        self._link = link
+        self._pipe = pipe
+        self._child = child
+        # Whether the kernel tells what it opens.
+        self.is_watched = False
+
+    def attend(self, watch: Callable[[int], None]) -> None:
+        """Hear what it says until it waits; `watch` is given where the kernel tells what it opens.
+
+        Raises:
+            CannotEnter: it could not enter, and is gone.
+        """
+        try:
+            self._hear(watch)
+        except BaseException:
+            self.discard()
+            raise
+
+    def become(self, args: Sequence[str], cwd: str, env: Mapping[str, str]) -> Child:
+        """Let it become a command.
+
+        Raises:
+            CannotEnter: it is gone.
+            OSError: the command cannot be executed; has its name.
+        """
+        parts = [cwd, str(len(args)), *args, *(f"{name}={value}" for name, value in env.items())]
+        try:
+            if any("\0" in part for part in parts):
+                raise ValueError("embedded null byte")
+            pipe, self._pipe = self._pipe, -1
+            with os.fdopen(pipe, "wb") as file:
+                file.write(b"\0".join(map(os.fsencode, parts)))
+            self._hear(os.close)
+        except BrokenPipeError:
+            self.discard()
+            raise CannotEnter("it has ended") from None
+        except BaseException:
+            self.discard()
+            raise
+        self._link.close()
+        return self._child
+
+    def discard(self) -> None:
+        """End it."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        self._link.close()
+        if self._child.returncode is None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._child.wait()
+        self._child.stdout.close()
+        self._child.stderr.close()
+
+    def _hear(self, watch: Callable[[int], None]) -> None:
+        while True:
+            message, fds, _, _ = socket.recv_fds(self._link, _LONGEST, 1)
+            kind, rest = message[:1], message[1:]
+            if kind == _MAP:
+                try:
+                    map_users(self._pid)
+                except OSError as error:
+                    raise CannotEnter(f"{error.filename}: {error.strerror}") from None
+                os.write(self._pipe, _DONE)
+            elif kind == _WATCH:
+                self.is_watched = True
+                watch(fds[0])
+            elif kind == _FAILED:
+                raise CannotEnter(os.fsdecode(rest))
+            elif kind == _NOT_EXECUTED:
+                number, _, program = rest.partition(b" ")
+                raise OSError(int(number), os.strerror(int(number)), os.fsdecode(program))
+            elif kind == _READY or self._pipe < 0:
+                return
+            else:
+                raise CannotEnter("it has ended")
 
 
-def try_entrance(entrance: Entrance) -> bool:
-    """Enter and execute nothing; return whether the kernel would tell what is opened.
-
-    Raises:
-        CannotEnter: it cannot be entered.
-    """
-    listeners: list[int] = []
-    pid, link = _fork(entrance, None, None)
-    try:
-        with link:
-            _attend(link, pid, listeners.append)
-    finally:
-        for listener in listeners:
-            os.close(listener)
-        os.waitpid(pid, 0)
-    return bool(listeners)
-
-
-def _fork(
-    entrance: Entrance,
-    command: tuple[list[str], str, dict[str, str]] | None,
-    outputs: tuple[int, int] | None,
-) -> tuple[int, socket.socket]:
+def fork_child(entrance: Entrance) -> Waiting:
+    """Fork a child that enters; it is to be attended."""
+    out, err, pipe = os.pipe(), os.pipe(), os.pipe()
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with warnings.catch_warnings():
         # Other threads may hold what the child would wait for; it takes nothing that is shared.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
-    if pid:
-        there.close()
-        return pid, here
+    if pid == 0:
+        try:
+            os.close(pipe[1])
+            _become(entrance, there, pipe[0], (out[1], err[1]))
+        finally:
+            os._exit(0)
+    for fd in (out[1], err[1], pipe[0]):
+        os.close(fd)
+    there.close()
+    return Waiting(pid, here, pipe[1], Child(pid, out[0], err[0], entrance.ignore is not None))
+
+
+def _become(entrance: Entrance, link: socket.socket, pipe: int, outputs: tuple[int, int]) -> None:
+    """Enter, wait, and become the command, in the child; say why not."""
     try:
-        _become(there, entrance, command, outputs)
-    finally:
-        os._exit(0)
-    raise AssertionError
-
-
-def _attend(link: socket.socket, pid: int, watch: Callable[[int], None]) -> None:
-    while True:
-        message, fds, _, _ = socket.recv_fds(link, _LONGEST, 1)
-        kind, rest = message[:1], message[1:]
-        if kind == _MAP:
-            try:
-                map_users(pid)
-            except OSError as error:
-                raise CannotEnter(f"{error.filename}: {error.strerror}") from None
-            link.send(_DONE)
-        elif kind == _WATCH:
-            watch(fds[0])
-        elif kind == _FAILED:
-            raise CannotEnter(os.fsdecode(rest))
-        elif kind == _NOT_EXECUTED:
-            number, _, path = rest.partition(b" ")
-            raise OSError(int(number), os.strerror(int(number)), os.fsdecode(path))
-        elif not kind:
-            return
-
-
-def _become(
-    link: socket.socket,
-    entrance: Entrance,
-    command: tuple[list[str], str, dict[str, str]] | None,
-    outputs: tuple[int, int] | None,
-) -> None:
-    """Become the command, in the child; say why not."""
-    try:
-        for name in _RESTORED:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_DFL)
-        if outputs:
-            os.dup2(outputs[0], 1)
-            os.dup2(outputs[1], 2)
+        # What comes from now on is for the command.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        _forget_handlers()
+        os.dup2(outputs[0], 1)
+        os.dup2(outputs[1], 2)
         # A directory that somebody left open would lead out.
         for fd in map(int, os.listdir("/proc/self/fd")):
             if fd > 2:
@@ -177,24 +184,53 @@ def _become(
 
         def map_by_parent() -> None:
             link.send(_MAP)
-            if not link.recv(1):
-                os._exit(1)
+            if not os.read(pipe, 1):
+                os._exit(0)
 
-        if command:
-            os.chdir(command[1])
         entrance.enter(map_by_parent)
         kernel.end_with_parent(signal.SIGKILL)
         if entrance.watched:
             _have_watched(link)
+        link.send(_READY)
+        command = _read_all(pipe)
     except BaseException as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         link.send(_FAILED + os.fsencode(reason))
         return
-    if command:
+    if not command:
+        return
+    cwd, count, *parts = map(os.fsdecode, command.split(b"\0"))
+    args, variables = parts[: int(count)], parts[int(count) :]
+    env = dict(variable.split("=", 1) for variable in variables)
+    try:
+        os.chdir(cwd)
         if entrance.ignore:
             entrance.ignore()
-        number, path = _execute(command[0], command[2])
-        link.send(_NOT_EXECUTED + b"%d " % number + os.fsencode(path))
+    except OSError as error:
+        link.send(_NOT_EXECUTED + b"%d " % (error.errno or 0) + os.fsencode(cwd))
+        return
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    number, program = _execute(args, env)
+    link.send(_NOT_EXECUTED + b"%d " % number + os.fsencode(program))
+
+
+def _forget_handlers() -> None:
+    """Leave signals to the command that are handled by this program, or ignored by Python."""
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    for name in _RESTORED:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def _read_all(pipe: int) -> bytes:
+    data = b""
+    while True:
+        part = os.read(pipe, 1 << 16)
+        if not part:
+            return data
+        data += part
 
 
 def _have_watched(link: socket.socket) -> None:
@@ -204,7 +240,6 @@ def _have_watched(link: socket.socket) -> None:
     try:
         listener = rules.install_watch(machine)
     except OSError:
-        link.send(_UNWATCHED)
         return
     socket.send_fds(link, [_WATCH], [listener])
 

@@ -19,8 +19,8 @@ from gage._internal.lifecycle.isolation.child import (
     CannotEnter,
     Child,
     Entrance,
-    start_child,
-    try_entrance,
+    Waiting,
+    fork_child,
 )
 from gage._internal.lifecycle.isolation.options import (
     BUBBLEWRAP,
@@ -49,12 +49,17 @@ _PATHS = rb"'(/[^'\n]+)'|\"(/[^\"\n]+)\"|(/[^\s'\":;,()<>\[\]]+)"
 
 
 class _Rung(NamedTuple):
-    """A rung that works here: how commands get there, and whether they are watched."""
+    """A rung that works here: how commands get there, and by what they are watched, if they are.
+
+    `program` is in front of them, and `waiting` is a child that is there already.
+    """
 
     name: str
     entrance: Entrance
-    is_watched: bool
+    reached: Reached
+    watch: Watch | None
     program: str = ""
+    waiting: Waiting | None = None
 
 
 class Isolation:
@@ -65,14 +70,12 @@ class Isolation:
         self._view = view
         self._rung = rung
         self._network = network
-        is_same_tree = rung.name == LANDLOCK
-        self._temporary = os.path.join(view.own, "tmp") if is_same_tree else TEMPORARY[0]
-        self._reached = Reached(view, is_same_tree)
+        has_own_tree = rung.name != LANDLOCK
+        self._temporary = TEMPORARY[0] if has_own_tree else os.path.join(view.own, "tmp")
+        self._reached = rung.reached
+        self._watch = rung.watch
+        self._waiting = rung.waiting
         self._has_started = False
-        self._watch: Watch | None = None
-        machine = kernel.find_machine()
-        if rung.is_watched and machine:
-            self._watch = Watch(machine, self._reached)
 
     @property
     def words(self) -> str:
@@ -102,7 +105,8 @@ class Isolation:
         if self._rung.program:
             words = bubblewrap.wrapped(self._rung.program, self._view, self._network, args)
         try:
-            return start_child(self._rung.entrance, words, cwd, env, self._attend)
+            waiting, self._waiting = self._waiting or self._fork(), None
+            return waiting.become(words, cwd, env)
         except CannotEnter as error:
             raise CannotExecute(f"{args[0]}: not sealed: {error}", 126) from None
         except (OSError, ValueError) as error:
@@ -135,14 +139,14 @@ class Isolation:
         if self._has_started:
             proc.send_signal(proc.run_processes(self._run.id), signal.SIGKILL)
         self._has_started = False
+        if self._waiting:
+            self._waiting.discard()
+            self._waiting = None
         if self._watch:
             self._watch.close()
 
-    def _attend(self, listener: int) -> None:
-        if self._watch:
-            self._watch.attend(listener)
-        else:
-            os.close(listener)
+    def _fork(self) -> Waiting:
+        return _enter(self._rung.entrance, self._watch)
 
     def _look_for(self, program: str, cwd: str, env: Mapping[str, str]) -> None:
         """Make sure that a program is there; what is in its place outside counts as reached."""
@@ -227,15 +231,34 @@ def _choose(view: View, wanted: Isolated) -> _Rung:
 
 
 def _namespaces(view: View, network: bool) -> _Rung:
-    _check_machine()
-    entrance = Entrance(lambda map_by_parent: namespaces.enter(view, network, map_by_parent))
-    return _Rung(NAMESPACES, entrance, try_entrance(entrance))
+    return _forked(NAMESPACES, view, lambda mapping: namespaces.enter(view, network, mapping))
 
 
 def _landlock(view: View, network: bool) -> _Rung:
-    _check_machine()
-    entrance = Entrance(lambda map_by_parent: landlock.enter(view, network))
-    return _Rung(LANDLOCK, entrance, try_entrance(entrance))
+    return _forked(LANDLOCK, view, lambda mapping: landlock.enter(view, network))
+
+
+def _forked(name: str, view: View, enter: Callable[[Callable[[], None]], None]) -> _Rung:
+    """Return a rung that a child has entered, where it waits for the command."""
+    machine = kernel.find_machine()
+    if machine is None:
+        raise CannotEnter("is not known for this system")
+    reached = Reached(view, name == LANDLOCK)
+    watch = Watch(machine, reached)
+    entrance = Entrance(enter)
+    waiting = _enter(entrance, watch)
+    return _Rung(name, entrance, reached, watch if waiting.is_watched else None, "", waiting)
+
+
+def _enter(entrance: Entrance, watch: Watch | None) -> Waiting:
+    waiting = fork_child(entrance)
+    try:
+        waiting.attend(watch.attend if watch else os.close)
+    except BaseException:
+        if watch:
+            watch.close()
+        raise
+    return waiting
 
 
 def _bubblewrap(view: View, network: bool) -> _Rung:
@@ -244,25 +267,24 @@ def _bubblewrap(view: View, network: bool) -> _Rung:
         raise CannotEnter("is not installed")
     words = bubblewrap.wrapped(program, view, network, ["true"])
     machine = kernel.find_machine()
-    if machine:
-        watch = Watch(machine, Reached(view, False))
-        entrance = Entrance(lambda map_by_parent: None, True, bubblewrap.ignore_signals)
-        if not _said_by(entrance, words, view, watch):
-            return _Rung(BUBBLEWRAP, entrance, watch.has_attended, program)
+    reason = ""
     # Where it has rights of its own by its file, who looks at it takes them.
-    entrance = Entrance(lambda map_by_parent: None, False, bubblewrap.ignore_signals)
-    reason = _said_by(entrance, words, view, None)
-    if reason:
-        raise CannotEnter(reason)
-    return _Rung(BUBBLEWRAP, entrance, False, program)
+    for is_watched in (True, False) if machine else (False,):
+        reached = Reached(view, False)
+        watch = Watch(machine, reached) if machine and is_watched else None
+        entrance = Entrance(lambda mapping: None, is_watched, bubblewrap.ignore_signals)
+        reason = _said_by(entrance, words, view, watch)
+        reached.paths.clear()
+        if not reason:
+            has_watched = watch is not None and watch.has_attended
+            return _Rung(BUBBLEWRAP, entrance, reached, watch if has_watched else None, program)
+    raise CannotEnter(reason)
 
 
 def _said_by(entrance: Entrance, words: Sequence[str], view: View, watch: Watch | None) -> str:
     """Return what a command says that does not work; empty where it does."""
     try:
-        child = start_child(
-            entrance, words, view.run_dir, os.environ, watch.attend if watch else os.close
-        )
+        child = _enter(entrance, watch).become(words, view.run_dir, os.environ)
         with child.stdout, child.stderr:
             said = child.stderr.read()
             code = child.wait()
@@ -275,11 +297,6 @@ def _said_by(entrance: Entrance, words: Sequence[str], view: View, watch: Watch 
         return ""
     lines = said.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"exited with {code}"
-
-
-def _check_machine() -> None:
-    if kernel.find_machine() is None:
-        raise CannotEnter("is not known for this system")
 
 
 _ENTRANCES: Mapping[str, Callable[[View, bool], _Rung]] = {
