@@ -3,18 +3,22 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import gage
 from gage._internal.errors import AlreadyStarted, CannotIsolate
-from gage._internal.lifecycle.isolation import isolate, kernel, rules
+from gage._internal.lifecycle.isolation import kernel, rules
 from gage._internal.lifecycle.isolation.options import (
     BUBBLEWRAP,
     LANDLOCK,
@@ -545,34 +549,38 @@ class TestRungs:
             start(make_staged("true"), "ladder")
 
 
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A directory that every user can get at."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
 class TestAsAnotherUser:
     def test_each_rung_works_without_being_root(
-        self, make_staged, project_dir: Path, rung: str, tmp_path_factory
+        self, make_staged, open_dir: Path, rung: str
     ) -> None:
         """As root, which makes the run and gives it to nobody."""
-        (project_dir / "data.csv").write_text("1\n")
-        script = f"id -u; cat data.csv; echo x >new; cat {project_dir}/data.csv || true"
-        run = make_staged("sh", "-c", script)
-        for folder in (*Path(run.run_dir).parents,):
-            if folder.stat().st_uid == os.getuid() and str(folder).startswith("/tmp/"):
-                folder.chmod(0o755)
+        (open_dir / "data.csv").write_text("1\n")
+        script = f"id -u; echo x >new; cat {open_dir}/data.csv || cat new"
+        run = make_staged("sh", "-c", script, home=open_dir / "runs")
+        subprocess.run(["chown", "-R", "65534:65534", open_dir / "runs"], check=True)
+        shutil.copytree(Path(gage.__file__).parent, open_dir / "gage")
         as_nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-        subprocess.run(["chown", "-R", "65534:65534", str(Path(run.run_dir).parent)], check=True)
-        source = tmp_path_factory.mktemp("source")
-        source.chmod(0o755)
-        src = Path(isolate.__file__).parents[4]
-        subprocess.run(["cp", "-r", str(src / "gage"), str(source)], check=True)
         done = subprocess.run(
             [*as_nobody, "/usr/bin/python3", "-c", START, run.id, run.run_dir, rung],
-            env={**os.environ, "PYTHONPATH": str(source), "HOME": "/nonexistent"},
+            env={**os.environ, "PYTHONPATH": str(open_dir), "HOME": "/nonexistent"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
             cwd="/",
         )
         assert done.returncode == 0, done.stdout
-        assert done.stdout.startswith(b"65534\n1\n"), done.stdout
-        assert f"reached {project_dir}/data.csv" in read(run, "proc/error")
+        assert read(run, "output/run").startswith("65534\n"), done.stdout
+        assert read(run, "output/run").endswith("x\n")
+        assert f"reached {open_dir}/data.csv" in read(run, "proc/error")
         assert Path(run.run_dir, "new").stat().st_uid == 65534
 
 
