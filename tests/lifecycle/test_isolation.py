@@ -18,7 +18,7 @@ import pytest
 
 import gage
 from gage._internal.errors import AlreadyStarted, CannotIsolate
-from gage._internal.lifecycle.isolation import kernel, rules
+from gage._internal.lifecycle.isolation import kernel, rules, watch
 from gage._internal.lifecycle.isolation.options import (
     BUBBLEWRAP,
     LANDLOCK,
@@ -533,6 +533,23 @@ class TestRungs:
         assert json.loads(read(run, "proc/sealed"))["watched"] is False
         run = make_staged("echo", str(project_dir / "data file"))
         assert start(run, rung) == Outcome(0)
+
+    def test_an_older_kernel_is_not_asked_what_it_cannot_do(
+        self, make_staged, rung: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rules, "_kernel_version", lambda: [5, 4])
+        run = make_staged("true")
+        assert start(run, rung) == Outcome(0)
+        assert json.loads(read(run, "proc/sealed"))["watched"] is False
+
+    def test_an_answer_that_fails_does_not_make_the_run_wait(
+        self, make_staged, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The kernel refuses it.
+        monkeypatch.setattr(watch, "_CONTINUE", 1 << 20)
+        run = make_staged("python3", "-c", "import json")
+        assert start(run, NAMESPACES).exit_code == 126
+        assert run_status(run) == "failed"
 
     def test_a_failing_look_does_not_stop_the_run(
         self, make_staged, project_dir: Path, rung: str, monkeypatch: pytest.MonkeyPatch

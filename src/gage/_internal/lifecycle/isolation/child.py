@@ -54,8 +54,12 @@ class Child:
 
     def wait(self) -> int:
         """Wait for its end; return its exit status, negative for a signal."""
-        _, status = os.waitpid(self.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        try:
+            _, status = os.waitpid(self.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            # Nobody can know, in a program that ignores the end of its children.
+            code = 0
         if self._is_in_front and 128 < code <= 128 + signal.NSIG:
             code = 128 - code
         self.returncode = code
@@ -242,6 +246,8 @@ def _have_watched(link: socket.socket) -> None:
     except OSError:
         return
     socket.send_fds(link, [_WATCH], [listener])
+    # As long as somebody has it who does not answer, a call waits.
+    os.close(listener)
 
 
 def _execute(args: list[str], env: dict[str, str]) -> tuple[int, str]:

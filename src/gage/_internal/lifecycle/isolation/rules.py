@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
+import re
 import struct
 
 from gage._internal.lifecycle.isolation.kernel import (
@@ -17,6 +19,8 @@ from gage._internal.lifecycle.isolation.kernel import (
 )
 
 _SET_MODE_FILTER = 1
+# The kernel that lets a call go on after it was told of; an older one would let it wait for ever.
+_SINCE = [5, 5]
 _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
 _ALLOW, _NOTIFY, _ERRNO = 0x7FFF0000, 0x7FC00000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -38,6 +42,8 @@ def install_watch(machine: Machine) -> int:
     Raises:
         OSError: the kernel does not, or somebody is told already.
     """
+    if _kernel_version() < _SINCE:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "seccomp")
     watched = (
         *(machine.open, machine.creat, machine.openat, machine.openat2),
         *(machine.execve, machine.execveat, machine.chdir),
@@ -56,6 +62,10 @@ def install_watch(machine: Machine) -> int:
         if error.errno != errno.EINVAL:
             raise
     return _install(machine, steps, _NEW_LISTENER)
+
+
+def _kernel_version() -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", os.uname().release)[:2]]
 
 
 def install_no_network(machine: Machine) -> None:

@@ -22,8 +22,10 @@ _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/snap"),
     *("/nix/store", "/gnu/store", "/run/current-system", "/run/opengl-driver"),
     # Caches and names that are the system's and lie elsewhere.
-    *("/var/cache/fontconfig", "/var/lib/ca-certificates", "/var/lib/texmf"),
-    *("/run/systemd/resolve", "/run/nscd"),
+    *("/var/cache/fontconfig", "/var/lib/ca-certificates", "/var/lib/texmf", "/var/lib/gems"),
+    *("/var/lib/dbus", "/run/systemd/resolve", "/run/nscd"),
+    # By these a program knows that it is in a container.
+    *("/.dockerenv", "/run/.containerenv"),
 )
 # What /etc says by a link to where the system keeps it.
 _LINKED_SETTINGS = ("/etc/resolv.conf", "/etc/localtime", "/etc/hosts")
@@ -170,7 +172,12 @@ def _without(path: str, hidden: set[str]) -> Iterator[str]:
     if not any(is_below(place, [path]) for place in hidden):
         yield path
         return
-    for name in sorted(os.listdir(path)):
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:
+        # What the user cannot list, the run could not either.
+        return
+    for name in names:
         child = os.path.join(path, name)
         if not os.path.islink(child):
             yield from _without(child, hidden)

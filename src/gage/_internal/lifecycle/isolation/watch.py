@@ -128,6 +128,8 @@ class Watch:
 
     def attend(self, listener: int) -> None:
         """Answer what comes from `listener` until `close`."""
+        # What came by a socket is inherited unless it is said otherwise.
+        os.set_inheritable(listener, False)
         try:
             fcntl.ioctl(listener, _SET_FLAGS, _SYNCHRONOUS)
         except OSError:
@@ -162,6 +164,9 @@ class Watch:
                 elif events:
                     # Told to stop, or nobody is left to ask.
                     return
+        except OSError:
+            # Rather no answer than one that never comes.
+            self._reached.is_blind = True
         finally:
             os.close(wake)
             # Who asks from now on is answered by the kernel, that there is no such call.
@@ -185,7 +190,8 @@ class Watch:
             self._reached.is_blind = True
         try:
             fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, 0, 0, _CONTINUE))
-        except OSError:
+        except FileNotFoundError:
+            # Who asked is gone.
             pass
 
     def _see(
