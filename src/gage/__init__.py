@@ -79,7 +79,7 @@ def run(
     staged = api.stage(
         operation, config, project, runs_home, label, tags, strict, share, durable=False
     )
-    return api.start(staged.run, echo, project, sealed, network)
+    return api.start(staged.run, echo, project_dir=project, sealed=sealed, network=network)
 
 
 def stage(
@@ -136,7 +136,7 @@ def start(
     from gage._internal import api
 
     found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
-    return api.start(found, echo, project, sealed, network, force)
+    return api.start(found, echo, force, project_dir=project, sealed=sealed, network=network)
 
 
 def rerun(

@@ -65,6 +65,9 @@ def test_what_goes_with_sealed_goes_with_nothing_else(here):
     here.gage("start", "1", "--rung", "landlock").fails(2, "usage")
     here.gage("run", "good.py", "--no-network").fails(2, "usage")
     here.gage("start", "1", "--sealed", "--rung", "ladder").fails(2, "usage")
+    here.gage("start", "1", "--sealed", "--on", "ssh://nowhere").fails(2, "usage")
+    here.gage("start", "ssh://nowhere/x", "--sealed").fails(2, "usage")
+    here.gage("run", "good.py", "--sealed", "--on", "ssh://nowhere").fails(2, "usage")
     assert len(here.runs()) == 1
 
 

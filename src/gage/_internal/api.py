@@ -70,11 +70,19 @@ def _with_chosen_runs(
 
 
 def start(
-    run: Run, echo: bool, project_dir: str, sealed: bool, network: bool, force: bool = False
+    run: Run,
+    echo: bool,
+    force: bool = False,
+    *,
+    project_dir: str = ".",
+    sealed: bool = False,
+    network: bool = True,
 ) -> RunRecord:
     """Start a staged run and see it to its end; see `gage.start`."""
-    found = find_project_dir(os.path.abspath(project_dir))
-    isolated = Isolated(network, hidden=[found] if found else []) if sealed else None
+    isolated = None
+    if sealed:
+        found = find_project_dir(os.path.abspath(project_dir))
+        isolated = Isolated(network, hidden=[found] if found else [])
     take = _TextEcho() if echo else _ignore
     outcome = start_run(run, take, force=force, sealed=isolated)
     if outcome.signal == "SIGINT":
