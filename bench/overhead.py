@@ -1,6 +1,9 @@
-"""What `gage run` adds to a script that prints a line."""
+"""What `gage run` adds to a script that prints a line, and what sealing it adds to that."""
 
 from __future__ import annotations
+
+import os
+import sys
 
 from bench.place import HELLO, Place
 from bench.rows import Bar, Row
@@ -13,7 +16,11 @@ def overhead_rows(place: Place) -> list[Row]:
     plain = place.project("plain", _FILES)
     in_git = place.project("git", _FILES)
     place.commit(in_git)
-    return [_row(place, "gage run", plain), _row(place, "gage run in git", in_git)]
+    return [
+        _row(place, "gage run", plain),
+        _row(place, "gage run in git", in_git),
+        _sealed_row(place, place.project("sealed", _FILES)),
+    ]
 
 
 def _row(place: Place, name: str, project: str) -> Row:
@@ -22,4 +29,16 @@ def _row(place: Place, name: str, project: str) -> Row:
         place.command([place.gage, "run", "hello.py"], project),
         place.command(["python3", "hello.py"], project),
         Bar(1, 0.080),
+    )
+
+
+def _sealed_row(place: Place, project: str) -> Row:
+    # A sealed run has no virtual environment, so neither has the other.
+    base = os.path.dirname(os.path.realpath(sys.executable))
+    env = {"PATH": os.pathsep.join([base, os.defpath])}
+    return Row(
+        "gage run --sealed hello.py | gage run hello.py",
+        place.command([place.gage, "run", "--sealed", "hello.py"], project, env),
+        place.command([place.gage, "run", "hello.py"], project, env),
+        Bar(1, 0.050),
     )

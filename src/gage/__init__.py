@@ -46,6 +46,8 @@ def run(
     strict: bool = False,
     share: bool = False,
     echo: bool = True,
+    sealed: bool = False,
+    network: bool = True,
 ) -> RunRecord:
     """Stage an operation or script, start it, wait for its end, and return what is known of it.
 
@@ -62,6 +64,9 @@ def run(
         share: whether to link files that did not change since the last run instead of copying them;
             a project's Gage file can say so for all.
         echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
+        sealed: whether to start it where the project, the home directory, other runs and this
+            environment do not exist; it fails if it reaches a file of these.
+        network: whether a sealed run has one.
 
     A run that fails raises nothing: look at `status`, `exit` and `reason`.
 
@@ -74,7 +79,7 @@ def run(
     staged = api.stage(
         operation, config, project, runs_home, label, tags, strict, share, durable=False
     )
-    return api.start(staged.run, echo)
+    return api.start(staged.run, echo, project_dir=project, sealed=sealed, network=network)
 
 
 def stage(
@@ -107,6 +112,8 @@ def start(
     runs_home: str | None = None,
     echo: bool = True,
     force: bool = False,
+    sealed: bool = False,
+    network: bool = True,
 ) -> RunRecord:
     """Start a staged run, wait for its end, and return what is known of it.
 
@@ -117,6 +124,9 @@ def start(
         runs_home: the runs home to look in instead.
         echo: whether to pass on what the run prints to `sys.stdout` and `sys.stderr`.
         force: whether to start it too where it needs what this system does not have.
+        sealed: whether to start it where the project, the home directory, other runs and this
+            environment do not exist; it fails if it reaches a file of these.
+        network: whether a sealed run has one.
 
     Raises:
         GageError: there is no such run, it is not staged, was started, or was changed; or it needs
@@ -126,7 +136,7 @@ def start(
     from gage._internal import api
 
     found = api.find(run, project, runs_home) if isinstance(run, str) else run.run
-    return api.start(found, echo, force)
+    return api.start(found, echo, force, project_dir=project, sealed=sealed, network=network)
 
 
 def rerun(

@@ -31,7 +31,7 @@ def test_all_that_is_missing_is_told_before_anything_runs(project):
         "needed found", "no-such-thing not", "library libnone.so", "memory >=100TiB",
     ]  # fmt: skip
     assert "requires   start it where there is more memory" in told.err
-    assert hint == "hint: it stays staged; gage start --force starts it all the same"
+    assert hint == "hint: it stays staged; --force starts it all the same"
     assert not (here.meta() / "started").exists() and not (here.meta() / "output").exists()
     assert here.gage("show", "--json").json["status"] == "staged"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gage._internal.lifecycle.init import init_run_meta
+from gage._internal.lifecycle.isolation.options import Isolated
 from gage._internal.lifecycle.make import make_run
 from gage._internal.lifecycle.rerun import stage_rerun
 from gage._internal.lifecycle.stage import stage_run
@@ -83,6 +84,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
     start_run(run)
     look(run)
     look(stage_rerun(run, str(home)))
+    run = run_of("true")
+    start_run(run, sealed=Isolated())
+    look(run)
     for path in sorted(files_below(home / "seen")):
         found.setdefault(row_of(path), set()).add((home / "seen" / path).read_bytes())
     (project / "requirements.txt").touch()
@@ -114,7 +118,8 @@ def test_content_is_as_the_page_says(seen: dict[str, set[bytes]], name: str) -> 
 
 def test_json_files_are_json(seen: dict[str, set[bytes]]) -> None:
     names = ("opdef", "config", "summary", "depends", "runtime", "requires")
-    for name in (*(f"{name}.json" for name in names), "proc/cmd", "proc/env", "proc/lock"):
+    files = ("proc/cmd", "proc/env", "proc/lock", "proc/sealed")
+    for name in (*(f"{name}.json" for name in names), *files):
         for content in seen[name]:
             assert content == (json.dumps(json.loads(content), indent=2) + "\n").encode()
 

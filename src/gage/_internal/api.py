@@ -11,6 +11,7 @@ from typing import Any
 from gage._internal.catalog.find import find_run, list_runs
 from gage._internal.catalog.rows import record_as_row
 from gage._internal.lifecycle.create import create_run
+from gage._internal.lifecycle.isolation.options import Isolated
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.start import start_run
 from gage._internal.project.operations import Operation, check_config, find_operation
@@ -68,9 +69,22 @@ def _with_chosen_runs(
     return with_runs(operation, chosen), rest
 
 
-def start(run: Run, echo: bool, force: bool = False) -> RunRecord:
+def start(
+    run: Run,
+    echo: bool,
+    force: bool = False,
+    *,
+    project_dir: str = ".",
+    sealed: bool = False,
+    network: bool = True,
+) -> RunRecord:
     """Start a staged run and see it to its end; see `gage.start`."""
-    outcome = start_run(run, _TextEcho(), force=force) if echo else start_run(run, force=force)
+    isolated = None
+    if sealed:
+        found = find_project_dir(os.path.abspath(project_dir))
+        isolated = Isolated(network, hidden=[found] if found else [])
+    take = _TextEcho() if echo else _ignore
+    outcome = start_run(run, take, force=force, sealed=isolated)
     if outcome.signal == "SIGINT":
         raise KeyboardInterrupt
     return read_record(run)
@@ -129,6 +143,10 @@ def _home(project: Project | None, home: str | None) -> str:
     if project is None:
         return runs_home(None, None, home)
     return runs_home(project.dir, project.runs, home)
+
+
+def _ignore(stream: str, data: bytes) -> None:
+    pass
 
 
 class _TextEcho:

@@ -191,6 +191,12 @@ class NotFinished(GageError):
     reference = "run-not-finished"
 
 
+class CannotIsolate(GageError):
+    """A run cannot be started sealed here, or not in the way that was asked for."""
+
+    reference = "cannot-isolate"
+
+
 class AlreadyStarted(GageError):
     """A staged run is started once; this one was, or is being."""
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import duration_text
-from gage._internal.errors import GageError, RunDamaged
+from gage._internal.errors import GageError, RunDamaged, UsageError
 from gage._internal.fs import printable
+from gage._internal.lifecycle.isolation.options import RUNGS, Isolated
 from gage._internal.lifecycle.start import start_run
+from gage._internal.project.projects import find_project_dir
 from gage._internal.store import manifest
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
@@ -32,6 +34,38 @@ def add_quiet_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_isolation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that start a run sealed."""
+    parser.add_argument(
+        "--sealed",
+        action="store_true",
+        help="start it where the project, the home directory and other runs do not exist",
+    )
+    parser.add_argument(
+        "--no-network", action="store_true", help="with --sealed: leave it no network either"
+    )
+    parser.add_argument(
+        "--rung", choices=RUNGS, help="with --sealed: how; default: the first that works here"
+    )
+
+
+def find_isolated(args: argparse.Namespace, context: Context) -> Isolated | None:
+    """Return how runs are to be sealed, if they are.
+
+    Raises:
+        UsageError: an option is given that only goes with another.
+    """
+    if not getattr(args, "sealed", False):
+        for option in ("no_network", "rung"):
+            if getattr(args, option, None):
+                raise UsageError(f"--{option.replace('_', '-')} goes with --sealed")
+        return None
+    if args.on:
+        raise UsageError("--sealed is for runs that are started here", "leave out --on")
+    found = find_project_dir(context.cwd)
+    return Isolated(not args.no_network, args.rung, [found] if found else [])
+
+
 def start(
     run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
 ) -> int:
@@ -44,7 +78,8 @@ def start(
     """
     echo = printer.Echo(stdout=2 if context.json else 1)
     force = getattr(args, "force", False)
-    outcome = start_run(run, echo, force=force, notice=printer.print_note)
+    sealed = find_isolated(args, context)
+    outcome = start_run(run, echo, force=force, notice=printer.print_note, sealed=sealed)
     record = find_record(run)
     if context.json:
         show(record)

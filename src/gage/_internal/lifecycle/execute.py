@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 from gage._internal import proc
 from gage._internal.store.output import STDERR, STDOUT
@@ -31,6 +31,7 @@ _READ_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031
 
 Output = Callable[[str, bytes], None]
+Spawn = Callable[[Sequence[str], str, Mapping[str, str]], "Child"]
 
 
 class CannotExecute(Exception):
@@ -39,6 +40,24 @@ class CannotExecute(Exception):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Child(Protocol):
+    """A command that was started."""
+
+    pid: int
+    returncode: int | None
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """The pipe that it writes to."""
+
+    @property
+    def stderr(self) -> IO[bytes] | None:
+        """The pipe that it writes errors to."""
+
+    def wait(self) -> int:
+        """Wait for its end, which `returncode` then tells as `subprocess` does."""
 
 
 class Ended(NamedTuple):
@@ -61,17 +80,18 @@ def execute(
     output: Output,
     run_id: str,
     signals: StopSignals,
+    spawn: Spawn | None = None,
 ) -> Ended:
     """Run a command in `cwd` until it ends, giving each piece of output to `output`.
 
     `output` is called with the stream (`o` or `e`) and the bytes. What `signals`, already entered,
     has caught before is passed on as soon as the command runs. Processes that the command leaves
-    behind are not waited for.
+    behind are not waited for. `spawn` starts it, if that is not to be done in the usual way.
 
     Raises:
         CannotExecute: the command is missing or cannot be executed.
     """
-    child = _spawn(args, cwd, env)
+    child = (spawn or _spawn)(args, cwd, env)
     wake = _Wake()
     signals.watch(wake)
     waiter = threading.Thread(target=_wait, args=(child, wake), daemon=True)
@@ -92,25 +112,30 @@ def _spawn(args: Sequence[str], cwd: str, env: Mapping[str, str]) -> subprocess.
         return subprocess.Popen(
             list(args), cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    except FileNotFoundError as error:
-        if error.filename == cwd:
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename == cwd:
             raise
+        raise cannot_execute(args, cwd, error) from None
+
+
+def cannot_execute(args: Sequence[str], cwd: str, error: OSError | ValueError) -> CannotExecute:
+    """Return what is told of a command that the system would not execute."""
+    if isinstance(error, FileNotFoundError):
         found = os.path.join(cwd, args[0]) if os.sep in args[0] else None
         if found and os.path.exists(found):
-            raise CannotExecute(f"{args[0]}: the interpreter it names is missing", 127) from None
-        raise CannotExecute(f"{args[0]}: command not found", 127) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CannotExecute(f"{args[0]}: {reason}", 126) from None
+            return CannotExecute(f"{args[0]}: the interpreter it names is missing", 127)
+        return CannotExecute(f"{args[0]}: command not found", 127)
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return CannotExecute(f"{args[0]}: {reason}", 126)
 
 
-def _wait(child: subprocess.Popen[bytes], wake: _Wake) -> None:
+def _wait(child: Child, wake: _Wake) -> None:
     child.wait()
     wake()
 
 
 def _attend(
-    child: subprocess.Popen[bytes],
+    child: Child,
     output: Output,
     signals: StopSignals,
     wake: _Wake,

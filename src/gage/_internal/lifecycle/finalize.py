@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gage._internal import clock, fs
 from gage._internal.errors import GageError
@@ -21,6 +21,9 @@ from gage._internal.store.manifest import GENERATED, Entry, Manifest
 from gage._internal.store.seal import seal_ended
 from gage._internal.types import NOTHING, Run
 
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.isolation.isolate import Isolation
+
 # Microseconds. To wait for the disk is nothing after such a run, and much after a shorter one,
 # which is soon run again where a power cut takes what it left.
 _LONG = 10_000_000
@@ -32,19 +35,21 @@ def finalize_run(
     stamps: Mapping[str, Stamp] | None = None,
     secrets: Mapping[str, str] = NOTHING,
     environment: Environment = SYSTEM,
+    isolation: Isolation | None = None,
 ) -> str | None:
     """Write down what a run has ended with; return why it failed, apart from its exit status.
 
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
     before the run; a file whose stamp is the same is not read again. `secrets` are for the hook,
-    which has the run's `environment` too, and masked in all that is recorded. Each part is tried
-    whatever becomes of the others; the first failure is recorded. `stopped` is stamped last, after
-    a long run when all is on disk, its results too; then the lock is given back.
+    which has the run's `environment` and `isolation` too, and masked in all that is recorded. Each
+    part is tried whatever becomes of the others; the first failure is recorded. `stopped` is
+    stamped last, after a long run when all is on disk, its results too; then the lock is given
+    back.
     """
     data = meta.read_opdef(run).data
     mask = Mask(secrets.values())
     parts: tuple[Callable[[], None], ...] = (
-        lambda: _run_finalize_hook(run, data, secrets, environment, mask),
+        lambda: _run_finalize_hook(run, data, secrets, environment, mask, isolation),
         lambda: _write_summary(run, data, mask),
         lambda: _write_manifest(run, stamps or {}),
     )
@@ -94,11 +99,12 @@ def _run_finalize_hook(
     secrets: Mapping[str, str],
     environment: Environment,
     mask: Mask,
+    isolation: Isolation | None,
 ) -> None:
     command = exec_part(data.get("exec"), FINALIZE)
     if command is not None:
         env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
-        run_hook(run, FINALIZE, command, env, environment, f"exec.{FINALIZE}", mask)
+        run_hook(run, FINALIZE, command, env, environment, f"exec.{FINALIZE}", mask, isolation)
 
 
 def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gage._internal.errors import HookFailed
 from gage._internal.fs import printable
 from gage._internal.lifecycle.environment import Environment, linked, without_foreign
-from gage._internal.lifecycle.execute import CannotExecute, StopSignals, execute
+from gage._internal.lifecycle.execute import CannotExecute, Ended, StopSignals, execute
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
 from gage._internal.store import layout
 from gage._internal.store.logs import log_action
 from gage._internal.store.output import OutputWriter
 from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.isolation.isolate import Isolation
 
 _LAST_LINES = 5
 _LAST_BYTES = 16 * 1024
@@ -35,10 +39,12 @@ def run_hook(
     environment: Environment,
     name: str,
     mask: Mask,
+    isolation: Isolation | None = None,
 ) -> None:
     """Run the hook of a phase; `name` is its key in the Gage file, `env` added to the inherited.
 
-    It finds what the run's `environment` has. A hook is never run in a container.
+    It finds what the run's `environment` has. A hook is never run in a container, but within the
+    `isolation` of the run, if that has one.
 
     What `mask` knows as secret is not in the output that is kept.
 
@@ -50,17 +56,29 @@ def run_hook(
     output = MaskedOutput(mask, writer.write)
     try:
         inherited = without_foreign(os.environ, environment)
-        env = {**inherited, **env, **environment.variables}
+        own = {**env, **environment.variables}
+        env = isolation.variables(inherited, own) if isolation else {**inherited, **own}
+        spawn = isolation.spawn if isolation else None
         with linked(environment), StopSignals() as signals:
-            ended = execute(command, run.run_dir, env, output.write, run.id, signals)
+            ended = execute(command, run.run_dir, env, output.write, run.id, signals, spawn)
         output.close()
     except CannotExecute as error:
         raise HookFailed(f"{name} cannot be started: {error}") from None
     finally:
         writer.close()
+    if isolation:
+        _check_reached(run, phase, name, ended, isolation)
     if ended.exit_text != "0":
         how = "was ended by" if ended.exit_text.startswith("SIG") else "exited with"
         raise HookFailed(f"{name} {how} {ended.exit_text}{_last_lines(run, phase)}")
+
+
+def _check_reached(run: Run, phase: str, name: str, ended: Ended, isolation: Isolation) -> None:
+    from gage._internal.lifecycle.isolation.isolate import describe_reached, last_printed
+
+    reached = isolation.close(ended, lambda: last_printed(run, phase))
+    if reached:
+        raise HookFailed(f"{name}: {describe_reached(reached)}")
 
 
 def _last_lines(run: Run, phase: str) -> str:

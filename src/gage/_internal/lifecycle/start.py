@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gage._internal import clock, fs
 from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
@@ -34,6 +34,10 @@ from gage._internal.store.output import OutputWriter
 from gage._internal.store.verify import verify
 from gage._internal.types import NOTHING, OpCmd, Run
 
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.isolation.isolate import Isolation
+    from gage._internal.lifecycle.isolation.options import Isolated
+
 # Held while the run executes, so that its end can be recorded on a disk it has filled.
 _SPARE_BYTES = 64 * 1024
 
@@ -56,12 +60,14 @@ def start_run(
     *,
     force: bool = False,
     notice: Notice = lambda sentence: None,
+    sealed: Isolated | None = None,
 ) -> Outcome:
     """Start a staged run and see it to its end.
 
     `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
     `force` starts it on a system that is not compatible too. `notice` is told in sentences what
-    takes long before that.
+    takes long before that. With `sealed` nothing is there for its commands but what a run may rely
+    on, and a file that they reach outside of that is an error.
 
     Raises:
         NotStaged: the run is not staged.
@@ -70,12 +76,26 @@ def start_run(
         RuntimeFailed: its environment cannot be made ready here; it stays staged.
         IncompatibleSystem: it needs what this system does not have; it stays staged.
         SecretMissing: a secret that it needs has no value here; it stays staged.
+        CannotIsolate: it is to be sealed, and this system has no way to; it stays staged.
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
+    with ExitStack() as isolations:
+        return _start(run, echo, force, notice, sealed, isolations)
+
+
+def _start(
+    run: Run,
+    echo: Output,
+    force: bool,
+    notice: Notice,
+    sealed: Isolated | None,
+    isolations: ExitStack,
+) -> Outcome:
     is_fresh = lock.is_kept(run)
     try:
         command, unmet, stamps, secrets = _prepare(run, force)
         environment = find_environment(run, notice)
+        isolation = _isolate(run, environment, sealed, isolations) if sealed else None
     except BaseException:
         if is_fresh:
             _give_back(run, is_fresh)
@@ -90,6 +110,8 @@ def start_run(
                 log_action(run, f"Told to start all the same: {told}")
             stack.enter_context(linked(environment))
             fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
+            if isolation:
+                isolation.record()
             log_action(run, "Starting " + " ".join(command.args))
             meta.write_time(run, layout.STARTED, clock.now())
         except OSError:
@@ -97,8 +119,16 @@ def start_run(
             _remove_spare(run)
             _give_back(run, is_fresh)
             raise
-        ended, error = _execute(run, command, environment, secrets, echo, signals)
-    return _end(run, ended, error, stamps, secrets, environment)
+        ended, error = _execute(run, command, environment, secrets, echo, signals, isolation)
+    return _end(run, ended, error, stamps, secrets, environment, isolation)
+
+
+def _isolate(
+    run: Run, environment: Environment, sealed: Isolated, isolations: ExitStack
+) -> Isolation:
+    from gage._internal.lifecycle.isolation.isolate import isolate
+
+    return isolations.enter_context(isolate(run, environment, sealed))
 
 
 def _execute(
@@ -108,6 +138,7 @@ def _execute(
     secrets: Mapping[str, str],
     echo: Output,
     signals: StopSignals,
+    isolation: Isolation | None,
 ) -> tuple[Ended, str | None]:
     """Run the command; return how it ended, and what failed that is not its own exit."""
     recorder = _Recorder(run, echo)
@@ -117,14 +148,31 @@ def _execute(
     args = command.args
     if environment.container:
         args, own = container_command(environment.container, run.run_dir, own, args)
-    env = {**without_foreign(os.environ, environment), **own}
+    inherited = without_foreign(os.environ, environment)
+    env = isolation.variables(inherited, own) if isolation else {**inherited, **own}
+    spawn = isolation.spawn if isolation else None
     try:
-        ended = execute(args, run.run_dir, env, output.write, run.id, signals)
+        ended = execute(args, run.run_dir, env, output.write, run.id, signals, spawn)
         output.close()
-        return ended, recorder.close()
+        error = recorder.close()
     except CannotExecute as failure:
         recorder.close()
-        return Ended(str(failure.exit_code)), str(failure)
+        ended, error = Ended(str(failure.exit_code)), str(failure)
+    if isolation:
+        ended, error = _end_isolated(run, ended, error, isolation)
+    return ended, error
+
+
+def _end_isolated(
+    run: Run, ended: Ended, error: str | None, isolation: Isolation
+) -> tuple[Ended, str | None]:
+    """End what a sealed command left; return the same, with what it reached in the error."""
+    from gage._internal.lifecycle.isolation.isolate import describe_reached, last_printed
+
+    reached = isolation.close(ended, lambda: last_printed(run, RUN))
+    if reached:
+        error = "\n".join([describe_reached(reached), *([error] if error else [])])
+    return ended._replace(left=()), error
 
 
 def _prepare(
@@ -203,6 +251,7 @@ def _end(
     stamps: Mapping[str, Stamp],
     secrets: Mapping[str, str],
     environment: Environment,
+    isolation: Isolation | None,
 ) -> Outcome:
     """Record how the command ended, at once, then finalize the run."""
     _remove_spare(run)
@@ -213,7 +262,7 @@ def _end(
     if ended.left:
         pids = ", ".join(map(str, ended.left))
         log_action(run, f"Left running: {pids}")
-    error = finalize_run(run, error, stamps, secrets, environment)
+    error = finalize_run(run, error, stamps, secrets, environment, isolation)
     return Outcome(status.exit_code(ended.exit_text), ended.signal, error)
 
 

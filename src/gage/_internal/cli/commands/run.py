@@ -6,7 +6,14 @@ import argparse
 
 from gage._internal.cli import new_run
 from gage._internal.cli.context import Context
-from gage._internal.cli.starting import add_on_argument, add_quiet_argument, print_record, start
+from gage._internal.cli.starting import (
+    add_isolation_arguments,
+    add_on_argument,
+    add_quiet_argument,
+    find_isolated,
+    print_record,
+    start,
+)
 
 DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
@@ -18,11 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
     add_on_argument(parser)
+    add_isolation_arguments(parser)
     add_quiet_argument(parser)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    find_isolated(args, context)
     if args.on:
         from gage._internal.cli.there import start_there
 

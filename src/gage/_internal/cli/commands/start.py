@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 from gage._internal.cli.context import Context
 from gage._internal.cli.starting import (
+    add_isolation_arguments,
     add_on_argument,
     add_quiet_argument,
+    find_isolated,
     print_record,
     print_records,
     start,
 )
+from gage._internal.errors import UsageError
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
@@ -38,13 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start a run here that needs what this system does not have",
     )
     add_on_argument(parser)
+    add_isolation_arguments(parser)
     add_quiet_argument(parser)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    find_isolated(args, context)
     # All are found before the first is started: starting changes what numbers mean.
-    runs = [_find(text, args.on, context) for text in args.runs_to_start]
+    runs = [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
     if len(runs) == 1:
         return _start(*runs[0], args, context, print_record)
     records: list[RunRecord] = []
@@ -60,10 +65,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return next((code for code in codes if code), 0)
 
 
-def _find(text: str, on: str | None, context: Context) -> tuple[Run, str | None]:
+def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple[Run, str | None]:
     """Return the run that a word means, and where it is to be started, if not here."""
     if not text.startswith("ssh://"):
         return context.find_run(text), on
+    if is_sealed:
+        raise UsageError("--sealed is for runs that are started here", f"{text} is elsewhere")
     from gage._internal.cli.there import find_to_start
 
     return find_to_start(text, context)
