@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
-from real_servers import Machine
+from real_servers import S3, Machine
 
-from .conftest import TRAIN, Bench, Far, tree
+from .conftest import TRAIN, Bench, Far, far_of_s3, tree
 from .counting_proxy import CountingProxy
 
 # Kilobytes that are one file, besides many small ones.
@@ -103,6 +103,38 @@ def test_pull_over_ssh(
         bench.pull(home, run_id)
         assert tree(home, run_id) == expected, point
         assert proxy.count < whole * 1.01, (point, proxy.count / whole)
+
+
+def test_push_to_s3_and_pull(
+    project: Callable[..., Project], s3: S3, s3_proxy: CountingProxy, tmp_path: Path
+) -> None:
+    """It begins and ends with whole objects: few bytes of many are more than one."""
+    far = far_of_s3(s3, s3_proxy.port, tmp_path)
+    bench, run_id = write_run(project, far, size=72_000)
+    expected = tree(bench.project.runs_home, run_id)
+    prefix, home = far.location.partition(f"{s3.bucket}/")[2], tmp_path / "other"
+    whole: dict[str, int] = {}
+    for point in (None, 25, 60, 97):
+        for words in (["push", run_id, "store"], ["--runs", str(home), "pull", run_id, "store"]):
+            s3_proxy.count = 0
+            if point is not None:
+                s3_proxy.limit = whole[words[-3]] * point // 100
+                process = bench.begin(*words)
+                s3_proxy.at_limit = process.kill
+                process.communicate()
+                assert process.returncode == -9
+                assert is_hidden(home, run_id)
+                if words[0] == "push":
+                    assert bench.far_status(run_id) is None
+            bench.gage(*words).succeeds()
+            if point is None:
+                whole[words[-3]] = s3_proxy.count
+            else:
+                ratio = s3_proxy.count / whole[words[-3]]
+                assert ratio < 1.01, (words, point, ratio)
+        assert tree(home, run_id) == expected, point
+        shutil.rmtree(home)
+        s3.remove(prefix)
 
 
 def killed_at(bench: Bench, calls: str, number: int, *args: str) -> bool:
