@@ -116,6 +116,10 @@ def test_what_goes_wrong_is_told(bench: Bench, s3: S3, tmp_path: Path) -> None:
     assert "nothing" in nowhere.err
     settings.write_text(re.sub(r":[0-9]+\"", ':1"', good))
     bench.gage("list", "--remote", "store").fails(1, "remote-unreachable")
+    settings.write_text(good)
+    no_login = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    denied = bench.project.gage("push", run_id, "store", env={**bench.far.env, **no_login})
+    denied.fails(1, "remote-denied")
     unfit = bench.gage("push", run_id, "gs://bucket/x").fails(1, "remote-unfit")
     assert "pip install 'gage[gs]'" in unfit.err
     bench.gage("push", run_id, "nosuch://bucket/x").fails(1, "remote-unfit")

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 
 from gage._internal.downloads import fetch
 from gage._internal.downloads.file_systems import open_file_system
-from gage._internal.downloads.objects import StoreFailed, ask, tried_again
+from gage._internal.downloads.objects import StoreFailed, ask, tried_again, version_of
 from gage._internal.errors import (
     DependencyError,
     RemoteDenied,
@@ -107,10 +107,10 @@ class _Store:
             raise _error(self.address, failed) from None
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of all objects below a name."""
+        """Return the names of all objects below a name, the latest last."""
         self._file_system.invalidate_cache()
         start = f"{self._root}/{folder}/"
-        found = self._ask(self._file_system.find, start)
+        found = self._ask(self._file_system.find, start, detail=True)
         if not found:
             # Nothing is in it, or there is no such bucket.
             top = self._root.lstrip("/").partition("/")[0] or self._root
@@ -118,7 +118,8 @@ class _Store:
                 raise RemoteUnreachable(f"{printable(self.address)}: there is no {printable(top)}")
             return []
         # What is not below it is the directory itself, as some tell of one that is empty.
-        inner = [name.partition(start.lstrip("/")) for name in found]
+        latest = sorted(found, key=lambda name: version_of(found[name]).last_modified or "")
+        inner = [name.partition(start.lstrip("/")) for name in latest]
         return [name for _, _, name in inner if name]
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes | None:
@@ -257,9 +258,14 @@ class FsspecPlace:
         self, run_ids: Iterable[str] | None
     ) -> tuple[dict[str, _State], dict[str, list[str]]]:
         """Return the last state of runs, and the names of their notes."""
+        folders = ["runs"] if run_ids is None else [f"runs/{run_id}" for run_id in run_ids]
+        numbers, notes = self._listed(folders)
+        return self._read_states(numbers), notes
+
+    def _listed(self, folders: Iterable[str]) -> tuple[dict[str, list[int]], dict[str, list[str]]]:
+        """Return the numbers of the states of runs, and the names of their notes."""
         numbers: dict[str, list[int]] = {}
         notes: dict[str, list[str]] = {}
-        folders = ["runs"] if run_ids is None else [f"runs/{run_id}" for run_id in run_ids]
         for folder in folders:
             above = folder.partition("/")[2]
             for name in self._store.names(folder):
@@ -269,7 +275,11 @@ class FsspecPlace:
                 if rest.startswith("notes/"):
                     notes.setdefault(run_id, []).append(unquote(rest[6:]))
                 elif rest.isdecimal():
-                    numbers.setdefault(run_id, []).append(int(rest))
+                    # In the order of the last states.
+                    numbers[run_id] = [*numbers.pop(run_id, ()), int(rest)]
+        return numbers, notes
+
+    def _read_states(self, numbers: dict[str, list[int]]) -> dict[str, _State]:
         states: dict[str, _State] = {}
         # Where the last one was cut short, as a file system can leave it, the one before counts.
         while numbers:
@@ -282,7 +292,7 @@ class FsspecPlace:
                 numbers[run_id].remove(max(numbers[run_id]))
                 if state or not numbers[run_id]:
                     del numbers[run_id]
-        return states, notes
+        return states
 
     def find_state(self, run_id: str) -> _State | None:
         """Return the last state of a run, or None where there is none."""
@@ -339,16 +349,14 @@ class FsspecPlace:
     def find_contents(self, wanted: set[str]) -> dict[str, list[_Span]]:
         """Return where contents are that other runs have, by digest."""
         found: dict[str, list[_Span]] = {}
-        states = self._states(None)[0]
-
-        def age(run_id: str) -> bytes:
-            return states[run_id].files.get("meta/initialized", b"")
-
-        for run_id in sorted(states, key=age, reverse=True)[:_MOST_LISTS]:
+        numbers = self._listed(["runs"])[0]
+        latest = list(numbers)[-_MOST_LISTS:]
+        states = self._read_states({run_id: numbers[run_id] for run_id in latest})
+        for run_id, state in reversed(states.items()):
             if len(found) == len(wanted):
                 break
             try:
-                items = self._items(run_id, states[run_id])
+                items = self._items(run_id, state)
             except RemoteFailed:
                 continue
             for item in items:
