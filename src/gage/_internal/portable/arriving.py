@@ -64,6 +64,7 @@ class Receiving:
         self._folder = home.incoming(run_id)
         self._items: Sequence[Item] = ()
         self._known: Mapping[str, Item] = {}
+        self._folders: set[str] = set()
         self.wants: list[Want] = []
         self._incoming: _Incoming | None = None
         home.put_in_place(run_id)
@@ -92,6 +93,10 @@ class Receiving:
             fs.replace_file(os.path.join(self._folder, "index"), index)
         self._items = items
         self._known = {item.path: item for item in items}
+        self._folders = {item.path for item in items if item.kind == DIRECTORY}
+        for path in self._known:
+            while path := path.rpartition("/")[0]:
+                self._folders.add(path)
         self._prune()
         for folder in (RUN, META):
             os.makedirs(os.path.join(self._folder, folder), exist_ok=True)
@@ -132,7 +137,7 @@ class Receiving:
         kind, item = kind_of(found.st_mode), self._known.get(path)
         if kind == DIRECTORY:
             os.chmod(full, 0o700)
-            return item is None or item.kind == DIRECTORY
+            return path in self._folders
         return item is not None and kind == item.kind == FILE and found.st_size <= item.size
 
     def _size(self, item: Item) -> int:
@@ -248,11 +253,9 @@ class Receiving:
             if item.kind != FILE:
                 continue
             first = firsts.setdefault(item.sha256, item)
-            is_there = first is item or os.path.lexists(self._at(item))
-            if not is_there and not self._take(item, read_pieces(self._at(first))):
-                raise Refused("failed", f"{printable(item.path)} could not be copied")
-            found = os.lstat(self._at(item))
-            if not stat.S_ISREG(found.st_mode) or found.st_size != item.size:
+            if first is not item and self._has_arrived(first) and not self._has_arrived(item):
+                self._take(item, read_pieces(self._at(first)))
+            if not self._has_arrived(item):
                 raise Refused("failed", f"{printable(item.path)} has not arrived")
             _finish(self._at(item), item)
         for item in self._items:
@@ -264,6 +267,13 @@ class Receiving:
             if item.kind == DIRECTORY:
                 os.chmod(self._at(item), item.mode)
                 os.utime(self._at(item), ns=(item.mtime_ns, item.mtime_ns))
+
+    def _has_arrived(self, item: Item) -> bool:
+        try:
+            found = os.lstat(self._at(item))
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == item.size
 
     def _compare_with_manifest(self) -> None:
         paths = self._known
