@@ -82,3 +82,25 @@ def test_from_python(here):
     first, *rest = ran.out.splitlines()
     assert first.startswith(f"failed the run reached {here.dir}/data.txt")
     assert rest == ["good", "completed"]
+
+
+def test_verify_starts_it_dry(here):
+    here.write("reads.py", f"import json\nopen('{here.dir}/data.txt')\n")
+    here.write("lib.py", f"open('{here.dir}/data.txt')\n")
+    here.write("imports.py", "import lib\nopen('made.txt', 'w')\n")
+    for name in ("good.py", "reads.py", "imports.py"):
+        here.gage("stage", name).succeeds()
+    good, reads, imports = (run_dir.name for run_dir in here.runs())
+    assert (
+        "sealed by namespaces: imports of" in here.gage("verify", good, "--sealed").succeeds().out
+    )
+    # What a script does after its imports is not tried, unless by a probe.
+    here.gage("verify", reads, "--sealed").succeeds()
+    failed = here.gage("verify", good, imports, "--sealed").fails(1, "run-changed")
+    assert f"{here.dir}/data.txt" in failed.out and failed.out.count("ok  ") == 1
+    probe = ("--sealed", "--probe", "python3 reads.py")
+    failed = here.gage("verify", reads, *probe, "--json").exits(1).json
+    assert failed[0]["sealed"]["reached"] == [f"{here.dir}/data.txt"]
+    assert {row["status"] for row in here.gage("list", "--json").json} == {"staged"}
+    here.gage("verify", good, reads, imports).succeeds()
+    here.gage("verify", good, "--probe", "true").fails(2, "usage")

@@ -34,13 +34,12 @@ def add_quiet_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_isolation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that start a run sealed."""
-    parser.add_argument(
-        "--sealed",
-        action="store_true",
-        help="start it where the project, the home directory and other runs do not exist",
-    )
+def add_isolation_arguments(
+    parser: argparse.ArgumentParser,
+    does: str = "start it where the project, the home directory and other runs do not exist",
+) -> None:
+    """Add the options that seal a run; `does` says what that does."""
+    parser.add_argument("--sealed", action="store_true", help=does)
     parser.add_argument(
         "--no-network", action="store_true", help="with --sealed: leave it no network either"
     )
@@ -60,7 +59,7 @@ def find_isolated(args: argparse.Namespace, context: Context) -> Isolated | None
             if getattr(args, option, None):
                 raise UsageError(f"--{option.replace('_', '-')} goes with --sealed")
         return None
-    if args.on:
+    if getattr(args, "on", None):
         raise UsageError("--sealed is for runs that are started here", "leave out --on")
     found = find_project_dir(context.cwd)
     return Isolated(not args.no_network, args.rung, [found] if found else [])
