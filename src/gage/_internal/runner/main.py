@@ -187,7 +187,7 @@ def _start(args: argparse.Namespace, capsule: str) -> int:
         return max(_detach(run, args.force) for run in runs)
     codes = []
     for run in runs:
-        outcome = start_run(run, _echo, force=args.force)
+        outcome = start_run(run, _echo, force=args.force, notice=_tell)
         _tell(f"run {run_name(run.id)} {find_record(run).status}: {printable(run.run_dir)}")
         if outcome.error is not None:
             _tell(outcome.error)
