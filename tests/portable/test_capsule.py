@@ -37,6 +37,7 @@ GAGE_FILE = """
 exec = "python3 work.py"
 config = "work.py"
 writable = ["state.txt", "gone.txt"]
+requires = ["python>=3.9"]
 depends = { files = "in.txt", target = "data" }
 """
 ODD = ["new\nline", "per%cent", "back\\slash", b"\xff\xfe.bin", "e\u0301.txt", " blank ", "-"]

@@ -16,6 +16,8 @@ print("told", file=sys.stderr, flush=True)
 time.sleep(float(open("seconds").read()))
 print("done")
 """
+# The Python there may be an older one than that which stages.
+GAGE_FILE = '[slow]\nexec = "python3 slow.py"\nrequires = ["python>=3.9"]\n'
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def runner(tmp_path):
 
 @pytest.fixture
 def staged(project):
-    here = project({"slow.py": SLOW, "seconds": "60"})
-    here.gage("stage", "slow.py").succeeds()
+    here = project({"gage.toml": GAGE_FILE, "slow.py": SLOW, "seconds": "60"})
+    here.gage("stage", "slow").succeeds()
     return here
 
 
@@ -76,7 +78,7 @@ def test_its_output_is_followed_from_any_byte(staged, runner):
     refused = runner("start", "--detach", run_dir)
     assert refused.returncode == 125 and "changed: seconds" in refused.stderr
     staged.write("seconds", "0.5")
-    staged.gage("stage", "slow.py").succeeds()
+    staged.gage("stage", "slow").succeeds()
     run_dir = staged.runs()[-1]
     assert runner("start", "--detach", run_dir).returncode == 0
     followed = runner("logs", "-f", run_dir)
