@@ -30,12 +30,15 @@ def compile_modules(tree: str, python: str, name: str) -> None:
     modules = [f"{tree}/{path}" for path in fs.files_of(tree) if path.endswith(".py")]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env["PYTHONHASHSEED"] = "0"
+    # An interpreter of the tree reads its own modules there: who compiles beside it changes these.
+    is_inside = os.path.realpath(python).startswith(os.path.realpath(tree) + os.sep)
+    count = 1 if is_inside else _PROCESSES
     with tempfile.TemporaryDirectory() as folder:
         processes = []
-        for number in range(_PROCESSES):
+        for number in range(count):
             listed = os.path.join(folder, str(number))
             with open(listed, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.writelines(f"{path}\n" for path in modules[number::_PROCESSES])
+                file.writelines(f"{path}\n" for path in modules[number::count])
             words = ["-m", "compileall", "-q", "-f", "-i", listed, "-s", tree, "-p", name]
             words += ["--invalidation-mode", "unchecked-hash"]
             try:
