@@ -13,6 +13,7 @@ from bench.environments import environment_rows
 from bench.listing import listing_rows
 from bench.machine import describe_machine
 from bench.measure import CannotRun, compare
+from bench.moving import moving_rows
 from bench.output import output_rows
 from bench.overhead import overhead_rows
 from bench.peers import peer_rows
@@ -68,6 +69,7 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     cache = os.path.abspath(os.path.expanduser(args.cache))
     rows += big_staging_rows(place, cache)
     rows += environment_rows(place)
+    rows += moving_rows(place)
     if args.peers:
         rows += [*peer_rows(place, cache), *staging_peer_rows(place, cache)]
     return [row for row in rows if not args.rows or any(part in row.name for part in args.rows)]
