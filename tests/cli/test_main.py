@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import gage
+from gage._internal.cli.main import COMMANDS
 
 
 def test_version_and_help(project):
@@ -18,36 +19,7 @@ def test_version_and_help(project):
     assert "\x1b" not in helped.out and helped.err == ""
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *(
-            "init",
-            "operations",
-            "run",
-            "stage",
-            "start",
-            "rerun",
-            "stop",
-            "list",
-            "show",
-            "cat",
-            "logs",
-        ),
-        *(
-            "open",
-            "diff",
-            "label",
-            "tag",
-            "comment",
-            "delete",
-            "restore",
-            "purge",
-            "check",
-            "completion",
-        ),
-    ],
-)
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_help_and_refuses_unknown_options(project, command):
     here = project()
     helped = here.gage(command, "--help").succeeds().out

@@ -104,3 +104,13 @@ def test_verify_starts_it_dry(here):
     assert {row["status"] for row in here.gage("list", "--json").json} == {"staged"}
     here.gage("verify", good, reads, imports).succeeds()
     here.gage("verify", good, "--probe", "true").fails(2, "usage")
+
+
+def test_what_a_killed_runner_left_is_removed(here, tmp_path):
+    env = {"TMPDIR": str(tmp_path)}
+    code = "from gage._internal import fs; import os; os.mkdir(fs.path_beside('{}/gage-sealed'))"
+    here.python(code.format(tmp_path)).succeeds()
+    (left,) = (path for path in tmp_path.iterdir() if "gage-sealed" in path.name)
+    here.gage("run", "good.py", "--sealed", env=env).succeeds()
+    assert not left.exists()
+    assert not [path for path in tmp_path.iterdir() if "gage-sealed" in path.name]

@@ -174,6 +174,7 @@ def test_what_was_just_changed_is_not_trusted(here, monkeypatch, tmp_path):
     monkeypatch.setenv("GAGE_CACHE", str(tmp_path / "cache"))
     run_id = here.gage("stage").succeeds().out.strip()
     run = layout.run_of_dir(os.path.join(here.runs_home, run_id))
+    _age(os.path.join(run.run_dir, "data", "big"))
     monkeypatch.setattr(verified, "_CLOCK_TICK_NS", 3_600_000_000_000)
     compare_run(run, remember=True)
     assert not (tmp_path / "cache" / "verified").exists()

@@ -29,6 +29,10 @@ with open("data/in.txt") as file:
 open("made.txt", "w").write(str(total))
 open("state.txt", "a").write("more")
 os.unlink("gone.txt")
+# A link that it was staged with becomes a directory.
+os.unlink("latest")
+os.mkdir("latest")
+open("latest/made.txt", "w").write("made")
 json.dump({"total": total}, open("summary.json", "w"))
 print("total", total)
 """
@@ -135,6 +139,16 @@ def test_starts_where_there_is_nothing_but_python_and_comes_home(staged, capsule
     staged.gage("start", "1").fails(125, "run-already-started")
 
 
+def lose(here):
+    """Make of a run that has ended what is left of one whose runner was killed."""
+    (here.meta() / "stopped").unlink()
+    for name in ("seal", "manifest"):
+        path = here.meta() / name
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes().partition(b"# ended\n")[0])
+        path.chmod(0o444)
+
+
 @pytest.mark.parametrize("status", ["staged", "completed", "lost"])
 def test_all_of_a_run_comes_out_as_it_went_in(here, tmp_path, status):
     here.write("gage.toml", '[work]\nexec = "sh run.sh"\n')
@@ -153,16 +167,7 @@ def test_all_of_a_run_comes_out_as_it_went_in(here, tmp_path, status):
         here.gage("start", "1").succeeds()
     here.gage("tag", "1", "good").succeeds()
     if status == "lost":
-        (here.meta() / "stopped").unlink()
-        seal = here.meta() / "seal"
-        text = seal.read_text().partition("# ended\n")[0]
-        seal.chmod(0o644)
-        seal.write_text(text)
-        manifest = here.meta() / "manifest"
-        manifest.chmod(0o644)
-        manifest.write_bytes(manifest.read_bytes().partition(b"# ended\n")[0])
-        seal.chmod(0o444)
-        manifest.chmod(0o444)
+        lose(here)
     capsule = tmp_path / "run.zip"
     here.gage("pack", "1", "-o", str(capsule)).succeeds()
     # The hole and the text take nearly no room.
@@ -420,6 +425,37 @@ def test_a_hostile_capsule_is_refused_by_name(staged, capsule, tmp_path, what):
         assert any(inside.faults for inside in verify_capsule(str(hostile)))
     except CapsuleRefused as error:
         assert told in str(error)
+
+
+@pytest.mark.parametrize("to", [".", "/etc"])
+def test_what_leads_through_a_link_is_refused(here, tmp_path, to):
+    here.write("gage.toml", '[work]\nexec = "true"\n')
+    here.gage("run", "work", "-q").succeeds()
+    lose(here)
+    good, hostile = tmp_path / "good.zip", tmp_path / "hostile.zip"
+    here.gage("pack", "1", "-o", str(good)).succeeds()
+    run_id = here.run().name
+    links = {f"{run_id}/a": to, f"{run_id}/a/b": "x"}
+    change = _index(lambda value: value.update(links=links))
+    rebuild(good, hostile, lambda parts: change(parts, run_id))
+    home = tmp_path / "h"
+    args = ("--runs", str(home), "unpack", str(hostile), "--outside-links")
+    assert "added: a/b" in here.gage(*args).fails(1, "capsule-refused").err
+    assert os.listdir(home) == [] and not os.path.lexists("/etc/b")
+
+
+def test_of_several_runs_all_are_taken_or_none(staged, tmp_path):
+    staged.gage("stage", "work").succeeds()
+    good, hostile = tmp_path / "good.zip", tmp_path / "hostile.zip"
+    staged.gage("pack", "1", "2", "-o", str(good)).succeeds()
+    last = max(run_dir.name for run_dir in staged.runs())
+    change = _edit(f"{last}/work.py", lambda data: data + b"#")
+    rebuild(good, hostile, lambda parts: change(parts, last))
+    home = tmp_path / "h"
+    refused = staged.gage("--runs", str(home), "unpack", str(hostile)).fails(1, "capsule-refused")
+    assert "changed: work.py" in refused.err and os.listdir(home) == []
+    staged.gage("--runs", str(home), "unpack", str(good)).succeeds()
+    assert len(os.listdir(home)) == 4
 
 
 def test_a_bomb_is_refused(capsule, staged, tmp_path):

@@ -149,3 +149,33 @@ def test_a_machine_that_cannot_be_reached_leaves_it_staged(there: Bench, tmp_pat
     (row,) = there.gage("list", "--json").json
     assert row["status"] == "staged"
     there.gage("start", "1", "-q").succeeds()
+
+
+def test_what_may_have_been_started_is_not_started_here(
+    there: Bench, machine: Machine, tmp_path: Path
+) -> None:
+    """The connection is lost when the run was told to start: nobody knows whether it did."""
+    real = Path(machine.env["PATH"].split(os.pathsep)[0], "ssh")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    detach = b"--detach".hex()
+    for name, does in (("before", ""), ("after", f'{real} "$@"; ')):
+        script = f'case "$*" in *{detach}*) {does}exit 255;; esac\nexec {real} "$@"\n'
+        (broken / "ssh").write_text(f"#!/bin/sh\n{script}")
+        (broken / "ssh").chmod(0o755)
+        wait(machine)
+        env = {"PATH": f"{broken}:{there.project.env['PATH']}"}
+        lost = there.project.gage("run", "work.py", "--on", there.far.address, env=env)
+        assert "[remote-unreachable]" in lost.fails(125, "remote-unreachable").err
+        assert "may have been started" in lost.err
+        assert there.gage("list", "--json").json[0]["status"] == "running"
+        there.gage("start", "1").fails(125, "run-already-started")
+        there.gage("check", "--repair")
+        known = "staged" if name == "before" else "running"
+        assert f"({known})" in there.gage("show", "1").out
+        there.gage("stop", "1").succeeds()
+        ended = "staged" if name == "before" else "terminated"
+        assert there.gage("list", "--json").json[0]["status"] == ended
+        go(machine)
+    first = there.project.runs()[0].name
+    assert there.gage("start", first).succeeds().out.endswith("done\n")

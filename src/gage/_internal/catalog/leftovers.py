@@ -20,6 +20,7 @@ from gage._internal.catalog.trash import move_run, parts, purge_run, trash_dir
 from gage._internal.errors import GageError, RunDamaged
 from gage._internal.portable.arrival import finish_arrival, is_arrival
 from gage._internal.store import layout, lock
+from gage._internal.store.attributes import find_where
 from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.lock import Holder
 from gage._internal.store.logs import log_action
@@ -377,7 +378,7 @@ def _of_lost_holder(run: Run, holder: Holder) -> Iterator[Leftover]:
     if os.path.lexists(layout.meta_path(run, layout.STOPPED)):
         what = "the lock of a run that has ended"
         yield Leftover(path, what, "removed", lambda: lock.release(run))
-    elif _has_not_begun(run) and _is_of_this_boot(holder):
+    elif _has_not_begun(run) and _is_of_this_boot(holder) and not find_where(run):
         what = "the claim of a run of which nothing was started"
         remedy = "given back: the run is staged"
         yield Leftover(path, what, remedy, lambda: _give_back(run, holder), alone=True)

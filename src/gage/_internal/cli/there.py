@@ -21,6 +21,7 @@ from gage._internal.engines.ssh import Lost, There
 from gage._internal.errors import (
     AlreadyStarted,
     GageError,
+    NotStaged,
     RemoteFailed,
     RunDamaged,
     RunNotFound,
@@ -89,34 +90,19 @@ def start_there(
     """
     address = full_address(text)
     name = run_name(run.id)
+    there = _there(address)
+    _claim(run)
     try:
-        lock.acquire(run)
-    except FileExistsError:
-        raise AlreadyStarted(
-            f"run {run.id} was started by {lock.find_holder(run)}",
-            "a staged run is started once; gage rerun makes another",
-        ) from None
-    try:
-        if find_record(run).status != status.RUNNING:
-            raise AlreadyStarted(f"run {run.id} has ended", "gage rerun makes another")
-        there = _there(address)
         if address.endswith(_DEFAULT_HOME):
             # Elsewhere only the last directory is made: a path may be that of a missing disk.
             there.prepare()
         with opened_remote(context, address, make=True) as place, printer.ProgressLine() as line:
             listener = Listener(printer.print_note, lambda done, total: line(name, done, total))
             transfer(opened_local(os.path.dirname(run.run_dir)), place, run.id, listener)
-        force = ["--force"] if getattr(args, "force", False) else []
-        said = there.call("start", "--detach", *force, there.run_dir(run.id))
-        if said.code:
-            raise _refusal(said.err, there.host)
     except BaseException:
         lock.release(run)
         raise
-    write_where(run, address)
-    process = _state(there, run)["process"]
-    if process:
-        lock.pass_on(run, ProcessId(**process))
+    _start(run, there, address, getattr(args, "force", False))
     if not args.quiet:
         printer.print_note(f"run {name} runs at {printable(address)}")
     echo = printer.Echo(stdout=2 if context.json else 1)
@@ -138,6 +124,51 @@ def start_there(
         printer.print_note(record.reason)
         return 1
     return status.exit_code(record.exit) if record.exit is not None else 1
+
+
+def _claim(run: Run) -> None:
+    """Keep others from starting a staged run.
+
+    Raises:
+        AlreadyStarted, NotStaged: it is not one.
+    """
+    found = status.run_status(run)
+    hint = "a staged run is started once; gage rerun makes another"
+    if not find_record(run).staged:
+        raise NotStaged(f"run {run.id} is not staged: it is {found}", "stage it again")
+    if found != status.STAGED:
+        raise AlreadyStarted(f"run {run.id} was started and is {found}", hint)
+    try:
+        lock.acquire(run)
+    except FileExistsError:
+        raise AlreadyStarted(f"run {run.id} was started by {lock.find_holder(run)}", hint) from None
+
+
+def _start(run: Run, there: There, address: str, force: bool) -> None:
+    """Start a run there. Unless that is refused for certain, it counts as started from then on.
+
+    Raises:
+        GageError: it is refused, or the connection was lost while it was started.
+    """
+    write_where(run, address)
+    lock.pass_on(run, ProcessId(there.host, "", "", 0, ""))
+    try:
+        options = ["--force"] if force else []
+        said = there.call("start", "--detach", *options, there.run_dir(run.id))
+    except BaseException:
+        name = run_name(run.id)
+        printer.print_note(
+            f"run {name} may have been started: gage show {name} says what is known at"
+            f" {printable(address)}, gage stop {name} ends it or gives it back"
+        )
+        raise
+    if said.code:
+        write_where(run, None)
+        lock.release(run)
+        raise _refusal(said.err, there.host)
+    process = _state(there, run)["process"]
+    if process:
+        lock.pass_on(run, ProcessId(**process))
 
 
 def follow_there(run: Run, show: Callable[[Piece], None]) -> None:
@@ -173,7 +204,7 @@ def print_there(run: Run, follow: bool, show: Callable[[Piece], None], context: 
 
 
 def stop_there(run: Run, context: Context) -> None:
-    """Stop a run that executes elsewhere, and bring it home.
+    """Stop a run that executes elsewhere, and bring it home; also one that was not started.
 
     Raises:
         GageError: it does not run, or does not end.

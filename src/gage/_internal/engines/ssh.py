@@ -25,8 +25,9 @@ _FOLDER = ".runner"
 # What the program below exits with where there is no such runner; and ssh, where it fails.
 _NO_RUNNER = 97
 _NO_CONNECTION = 255
-# Seconds after which a connection that says nothing is asked, and how often.
-_ALIVE = ("-oServerAliveInterval=15", "-oServerAliveCountMax=4")
+# Seconds until a host that does not answer is given up, and after which a connection that says
+# nothing is asked, and how often.
+_ALIVE = ("-oConnectTimeout=20", "-oServerAliveInterval=15", "-oServerAliveCountMax=4")
 _EXECUTE = (
     "import json,os,sys;a=json.loads(bytes.fromhex('%s'));"
     "p=os.path.join(a[0],a[1]);"
@@ -115,13 +116,16 @@ class There:
                 for stream, data in _frames(process.stdout):
                     start += len(data)
                     output(stream, data)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
             finally:
                 process.stdout.close()
-                process.terminate()
-                code = process.wait()
+            code = process.wait()
             err.seek(0)
             text = err.read().decode("utf-8", "replace")
-        if code not in (0, -15):
+        if code != 0:
             self._raise(code, text, start)
         return start
 

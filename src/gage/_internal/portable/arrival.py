@@ -1,4 +1,4 @@
-"""Put a run that has come from elsewhere into a runs home.
+"""Put a run that was unpacked into a runs home.
 
 It comes into a directory of its own in the home, is verified there, and then renamed into place,
 the meta directory last: by that a run is found, so nobody sees half of one. What is there under the
@@ -112,16 +112,17 @@ def _merge(came: Run, here: Run) -> None:
     """Give a staged run how it ended: its files, then its record, each by one rename."""
     _claim(here)
     manifest = read_manifest(came)
+    present = manifest.present()
+    for entry in manifest.staged:
+        if present.get(entry.path) != entry:
+            # First: what it ended with may lie where it was staged with a link.
+            fs.remove_tree(f"{here.run_dir}/{entry.path}")
     for entry in manifest.ended or ():
         target = f"{here.run_dir}/{entry.path}"
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.isdir(target) and not os.path.islink(target):
             fs.remove_tree(target)
         os.replace(f"{came.run_dir}/{entry.path}", target)
-    present = manifest.present()
-    for entry in manifest.staged:
-        if entry.path not in present:
-            fs.remove_file(f"{here.run_dir}/{entry.path}")
     fs.sync(here.run_dir)
     for name in sorted(fs.iter_paths(layout.run_meta_dir(came))):
         if name not in _LAST:

@@ -27,16 +27,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gage._internal.fs import printable
-from gage._internal.portable.arriving import Receiving, receive
 from gage._internal.portable.frames import Channel
 from gage._internal.portable.homes import Home
 from gage._internal.portable.items import Item, Refused, index_of
+from gage._internal.portable.receiving import Receiving, receive
 
 MARK = b"\0gage far end 1\n"
 # What it consists of, each after those that it imports.
 MODULES = (
     *("errors", "types", "proc", "fs", "cores", "store.layout", "store.meta", "store.manifest"),
-    *("portable.items", "portable.frames", "portable.homes", "portable.arriving"),
+    *("portable.items", "portable.frames", "portable.homes", "portable.receiving"),
     "portable.far_end",
 )
 

@@ -1,6 +1,6 @@
 """Runs kept in a directory: what a transfer asks of them, here or on another machine.
 
-A run arrives in `.incoming/ID/` (see `arriving.py`). When everything is there and on the disk,
+A run arrives in `.incoming/ID/` (see `receiving.py`). When everything is there and on the disk,
 `placing` is written, with the inodes of both directories, and from then on the run is put into its
 place by whoever comes next, too: the run directory first, then the meta directory, which makes it a
 run.

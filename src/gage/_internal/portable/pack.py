@@ -26,7 +26,7 @@ from gage._internal.store import layout, meta, status
 from gage._internal.store.manifest import DIRECTORY, FILE, GENERATED, entry_of, read_manifest
 from gage._internal.store.record import read_record
 from gage._internal.store.seal import read_seal
-from gage._internal.store.verify import ADDED, CHANGED, MISSING, Fault, compare_meta
+from gage._internal.store.verify import ADDED, CHANGED, MISSING, Fault, compare_meta, faults_text
 from gage._internal.types import Run
 
 _CHUNK = 1 << 20
@@ -165,9 +165,7 @@ def _is_sparse(path: str) -> bool:
 
 
 def _changed(run: Run, faults: Sequence[Fault]) -> RunChanged:
-    lines = "".join(f"\n  {fault.text}" for fault in faults[:20])
-    more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-    told = f"run {run.id} is not as it was recorded:{lines}{more}"
+    told = f"run {run.id} is not as it was recorded:{faults_text(faults)}"
     return RunChanged(told, "what is not whole is not packed")
 
 

@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from gage._internal import fs
@@ -27,7 +27,14 @@ from gage._internal.store.logs import parse_file_event
 from gage._internal.store.manifest import DIRECTORY, FILE, GENERATED, LINK, Entry, read_manifest
 from gage._internal.store.record import RunRecord, read_record
 from gage._internal.store.seal import read_seal
-from gage._internal.store.verify import ADDED, CHANGED, MISSING, Fault, compare_meta
+from gage._internal.store.verify import (
+    ADDED,
+    CHANGED,
+    MISSING,
+    Fault,
+    compare_meta,
+    faults_text,
+)
 from gage._internal.types import Run
 
 _BLOCK = 4096
@@ -74,19 +81,26 @@ def unpack_capsule(
         os.makedirs(home, exist_ok=True)
         _check_room(capsule, home)
         meter = _Meter(progress, capsule.runs)
-        unpacked = []
-        for each in capsule.runs:
-            with arriving(home, each.id) as run:
+        came = []
+        with ExitStack() as stack:
+            # All are whole before the first is put in place.
+            for each in capsule.runs:
+                run = stack.enter_context(arriving(home, each.id))
                 inside = _extract_meta(capsule, each, run)
                 _refuse(capsule, inside)
-                outcome = check_arrival(run, home)
-                if outcome != THERE:
+                is_there = check_arrival(run, home) == THERE
+                if not is_there:
                     if not outside_links:
                         _refuse_outside_links(capsule, inside)
                     _refuse(capsule, _extract_files(capsule, each, run, inside, meter))
-                    outcome = admit(run, home)
-            unpacked.append(Unpacked(Run(each.id, os.path.join(home, each.id)), outcome))
-    return unpacked
+                came.append((run, is_there))
+            return [
+                Unpacked(
+                    Run(run.id, os.path.join(home, run.id)),
+                    THERE if is_there else admit(run, home),
+                )
+                for run, is_there in came
+            ]
 
 
 def verify_capsule(path: str, progress: Progress = lambda done, total: None) -> list[Inside]:
@@ -157,8 +171,8 @@ def _check_room(capsule: Capsule, home: str) -> None:
 
 def _refuse(capsule: Capsule, inside: Inside) -> None:
     if inside.faults:
-        lines = "".join(f"\n  {fault.text}" for fault in inside.faults[:20])
-        raise refusal(capsule.path, f"was altered: run {inside.record.run.id}{lines}")
+        told = f"was altered: run {inside.record.run.id}{faults_text(inside.faults)}"
+        raise refusal(capsule.path, told)
 
 
 def _refuse_outside_links(capsule: Capsule, inside: Inside) -> None:
@@ -206,7 +220,19 @@ def _extract_meta(capsule: Capsule, packed: CapsuleRun, run: Run) -> Inside:
             size = len(os.fsencode(target))
             link = Entry(path, LINK, GENERATED, 0o777, size, target=target)
             entries = {**entries, path: entries.get(path, link)}
+    faults += [Fault(path, ADDED) for path in _below_links(entries)]
     return Inside(record, seal.digest, entries, faults)
+
+
+def _below_links(entries: Mapping[str, Entry]) -> Iterator[str]:
+    """Yield paths that lead through a link: what is written there would be somewhere else."""
+    links = {path for path, entry in entries.items() if entry.kind == LINK}
+    for path in entries if links else ():
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in links:
+                yield path
+            parent = parent.rpartition("/")[0]
 
 
 def _extract_files(

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from gage._internal.fs import printable
-from gage._internal.portable.arriving import Receiving, receive
 from gage._internal.portable.homes import Home
 from gage._internal.portable.items import Described, Item, Refused, Want, index_of
+from gage._internal.portable.receiving import Receiving, receive
 from gage._internal.portable.refusals import told
 from gage.plugins import Notice
 

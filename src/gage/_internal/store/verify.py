@@ -33,6 +33,7 @@ _READ_SIZE = 1 << 20
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # Bytes from which on it matters when a file is read.
 _LARGE = 4 << 20
+_MOST_TOLD = 20
 _KINDS = {FILE: "a file", LINK: "a link", DIRECTORY: "a directory"}
 
 # Is told how many bytes of how many were compared.
@@ -83,7 +84,8 @@ def verify(run: Run) -> Mapping[str, Stamp]:
     """
     found = compare_run(run, remember=True)
     if found.faults:
-        raise RunChanged(_describe(run, found.faults), "stage it again")
+        told = f"run {run.id} is not as it was staged:{faults_text(found.faults)}"
+        raise RunChanged(told, "stage it again")
     return found.stamps
 
 
@@ -261,7 +263,8 @@ def _digest_open(fd: int, size: int) -> str:
     return hasher.hexdigest()
 
 
-def _describe(run: Run, faults: Sequence[Fault], most: int = 20) -> str:
-    shown = "".join(f"\n  {fault.text}" for fault in faults[:most])
-    rest = f"\n  and {len(faults) - most} more" if len(faults) > most else ""
-    return f"run {run.id} is not as it was staged:{shown}{rest}"
+def faults_text(faults: Sequence[Fault]) -> str:
+    """Return faults for the end of a message, a line each; of many the first ones."""
+    shown = "".join(f"\n  {fault.text}" for fault in faults[:_MOST_TOLD])
+    rest = f"\n  and {len(faults) - _MOST_TOLD} more" if len(faults) > _MOST_TOLD else ""
+    return shown + rest

@@ -64,6 +64,7 @@ def _more(run: Run) -> dict[str, Any]:
         runtime = find_runtime_record(run)
         return {
             "comments": [comment._asdict() for comment in list_comments(run)],
+            "where": find_where(run),
             "user": dict(read_attributes(run, layout.USER)),
             "system": dict(read_attributes(run, layout.SYS)),
             "files": _count_files(run),

@@ -42,7 +42,7 @@ from gage._internal.store import layout, meta
 from gage._internal.store.logs import log_action
 from gage._internal.types import NOTHING, Run
 
-_PREFIX = "gage-sealed-"
+_NAME = "gage-sealed"
 # Of what a run printed, as much is searched where nobody could look at what it opened.
 _LAST_BYTES = 1 << 20
 _PATHS = rb"'(/[^'\n]+)'|\"(/[^\"\n]+)\"|(/[^\s'\":;,()<>\[\]]+)"
@@ -202,7 +202,11 @@ def isolate(
 def make_own() -> str:
     """Return a new directory for what a sealed run has of its own."""
     place = os.path.realpath(os.environ.get("TMPDIR") or TEMPORARY[0])
-    own = os.path.join(place, _PREFIX + os.urandom(8).hex())
+    for name in os.listdir(place):
+        # Of a runner that was killed.
+        if fs.find_name_beside(name) == _NAME and fs.is_abandoned(name):
+            _remove(os.path.join(place, name))
+    own = fs.path_beside(os.path.join(place, _NAME))
     os.mkdir(own, 0o700)
     os.makedirs(os.path.join(own, "tmp", HOME_NAME))
     os.mkdir(os.path.join(own, "root"))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gage._internal.portable.arriving import Receiving, receive
 from gage._internal.portable.homes import Home
 from gage._internal.portable.items import Item, Refused, index_of
+from gage._internal.portable.receiving import Receiving, receive
 
 RUN_ID = "0d9c1c9e-5f0e-4f7c-8f2e-1a2b3c4d5e6f"
 DATA = b"data"
