@@ -1,8 +1,8 @@
 """Contracts of what extends Gage, and the registry that finds it by name.
 
 Gage's own plugins are listed here; those of other packages are found by the entry point
-groups `gage.resolvers`, `gage.runtimes` and `gage.remotes`, each entry naming a class that is
-called without arguments.
+groups `gage.resolvers`, `gage.runtimes`, `gage.remotes` and `gage.engines`, each entry naming a
+class that is called without arguments.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gage._internal.types import NOTHING
 if TYPE_CHECKING:
     from gage._internal.environments.kept import KeptTree
     from gage._internal.portable.items import Described, Item, Want
+    from gage._internal.store.resources import Resources
 
 _RESOLVERS = {
     "files": "gage._internal.resolvers.files:Files",
@@ -39,6 +40,7 @@ _REMOTES = {
     "fsspec": "gage._internal.remotes.fsspec:Fsspec",
     "ssh": "gage._internal.remotes.ssh:Ssh",
 }
+_ENGINES: Mapping[str, str] = {}
 
 
 # Is told what whoever waits should know, in sentences.
@@ -232,6 +234,89 @@ class Remote(Protocol):
         """
 
 
+class Job(NamedTuple):
+    """A run that an engine is to execute: which, where it lies, and what it is to have."""
+
+    run_id: str
+    run_dir: str
+    resources: Resources
+
+
+class Submission(NamedTuple):
+    """Jobs that an engine is given at once.
+
+    `name` tells them apart from all others, for good; the engine keeps it with what it makes of
+    them. `runner` is the path of the runner in the runs home, and `folder` that of a directory
+    there, made for this submission, for what the engine writes. Job number N is executed by
+    `PYTHON RUNNER job RUN_DIR`, or `PYTHON RUNNER job --of FOLDER/runs.json N`.
+    """
+
+    name: str
+    jobs: Sequence[Job]
+    runner: str
+    folder: str
+
+
+class Ticket(NamedTuple):
+    """What is known of a job by whoever asks for it: submission, number in it, engine's own word.
+
+    That word is "" where submitting was interrupted: then the name of the submission tells.
+    """
+
+    submission: str
+    number: int
+    job: str = ""
+
+
+class JobState(NamedTuple):
+    """How it is about a job: `QUEUED`, `EXECUTING` or `GONE`, and in the engine's own words.
+
+    One that the engine does not know, or does not know any more, is gone. `job` is the engine's
+    word for it, `host` where it executes.
+    """
+
+    state: str
+    job: str = ""
+    said: str = ""
+    host: str = ""
+
+
+QUEUED, EXECUTING, GONE = ("queued", "executing", "gone")
+
+
+class Capabilities(NamedTuple):
+    """What an engine does: `has_files`, where its jobs execute in the runs home itself.
+
+    Elsewhere it takes capsules along and `collect` brings what a job has made.
+    """
+
+    has_files: bool
+
+
+class Engine(Protocol):
+    """Executes runs elsewhere, or later: each job is the runner on a run directory.
+
+    `options` are those of the settings, in all calls. All that goes wrong is an EngineFailed;
+    an engine that cannot be reached says so with an EngineUnreachable, and never that jobs are
+    gone.
+    """
+
+    def submit(self, submission: Submission, options: Mapping[str, Any]) -> Sequence[str]:
+        """Give the engine jobs; return its words for them, in their order."""
+
+    def poll(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> Sequence[JobState]:
+        """Return how it is about jobs, in their order, asking the engine once for all."""
+
+    def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """End jobs, whether they execute or wait; those that are gone are no error."""
+
+    def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
+        """Return what the engine does."""
+
+    def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
+        """Write the capsule of what a job has left to `path`; tell whether there was one."""
+
+
 def find_resolver(name: str) -> Resolver:
     """Return the resolver of a name.
 
@@ -257,6 +342,20 @@ def find_remote(name: str) -> Remote:
     """
     is_known = name in _REMOTES or name in _installed("gage.remotes")
     return cast(Remote, _load("remote", "gage.remotes", _REMOTES, name if is_known else "fsspec"))
+
+
+def find_engine(name: str) -> Engine:
+    """Return the engine of a name.
+
+    Raises:
+        UnknownPlugin: no such engine is installed.
+    """
+    return cast(Engine, _load("engine", "gage.engines", _ENGINES, name))
+
+
+def has_engine(name: str) -> bool:
+    """Tell whether an engine of a name is installed."""
+    return name in _ENGINES or name in _installed("gage.engines")
 
 
 def _load(kind: str, group: str, own: Mapping[str, str], name: str) -> object:

@@ -73,7 +73,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
         definition = OpDef("op", {"config": "a.py", "depends": depends, **opdef})
         command = OpCmd(args, {"A": "b"})
         attributes = {"label": "l"}, {"gage": "1"}
-        init_run_meta(run, OpRef("p", "op"), definition, command, *attributes, {"lr": 2})
+        init_run_meta(run, OpRef("p", "op"), definition, command, *attributes, {"lr": 2}, "g")
         stage_run(run, str(project))
         return run
 

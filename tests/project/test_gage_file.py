@@ -59,7 +59,8 @@ def _takes_lines_in_braces() -> bool:
 
 
 VALID_KEYS = (
-    "description, default, version, exec, sourcecode, config, depends, runtime, requires, env,"
+    "description, default, version, exec, sourcecode, config, depends, runtime, requires,"
+    " resources, resumable, env,"
     " secrets, writable, summary and output-summary"
 )
 
@@ -385,7 +386,7 @@ def test_faults_in_yaml(project: Path) -> None:
             ),
             (
                 'gage.yaml:16: "last" must be a table, as an operation is, not a string'
-                " (the only settings are runs, share, remotes and $schema)"
+                " (the only settings are runs, share, remotes, engines and $schema)"
             ),
         ]
     )
@@ -872,6 +873,7 @@ VALID: list[dict[str, Any]] = [
     {"runs": "a", "$schema": ""},
     {"remotes": {}},
     {"remotes": {"box": "ssh://box/runs", "a b": {"address": "s3://b", "options": {"x": [1]}}}},
+    {"engines": {"big": "slurm", "c d": {"kind": "slurm", "options": {"partition": "x"}}}},
     {"runs": {"exec": "a"}},
     {"a": {"exec": "a"}, "b c/\u00e9": {"exec": ["a", ""]}},
     {"a": {"exec": {"run": "a"}}},
@@ -947,6 +949,8 @@ VALID: list[dict[str, Any]] = [
             ],
         }
     },
+    {"a": {"exec": "a", "resources": {}, "resumable": True}},
+    {"a": {"exec": "a", "resources": {"cpus": 2, "memory": "1.5 GiB", "gpus": 0}}},
     {"a": {"exec": "a", "env": {}}},
     {"a": {"exec": "a", "secrets": "A"}, "b": {"exec": "a", "secrets": ["A", "B_C"]}},
     {"a": {"exec": "a", "env": {"A": "", "B": 1, "C": 1.5, "D": False}}},
@@ -974,6 +978,8 @@ INVALID: list[Any] = [
     {"remotes": {"box": {}}},
     {"remotes": {"box": {"address": "x", "other": 1}}},
     {"remotes": {"box": {"address": "x", "options": {"secret_key": "y"}}}},
+    {"engines": {"big": {}}},
+    {"engines": {"big": {"kind": "slurm", "other": 1}}},
     {"other": "a"},
     {"a": None},
     {"a": []},
@@ -991,6 +997,13 @@ INVALID: list[Any] = [
     {"a": {"exec": {"run": "a", "stage": "b"}}},
     {"a": {"exec": True}},
     _op(unknown=1),
+    _op(resumable="yes"),
+    _op(resources={"cpus": 0}),
+    _op(resources={"cpus": 1.5}),
+    _op(resources={"gpus": -1}),
+    _op(resources={"memory": "2 GIB"}),
+    _op(resources={"memory": "2GiB\n"}),
+    _op(resources={"disk": "2GiB"}),
     _op(description=None),
     _op(default=1),
     _op(default="true"),
@@ -1260,4 +1273,4 @@ def test_the_schema_is_valid_and_explains_every_attribute() -> None:
         for key, attribute in part.get("properties", {}).items():
             assert len(attribute["description"]) > 20, key
             explained += 1
-    assert explained == 4 + 14 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7
+    assert explained == 5 + 16 + 17 + 8 + 5 + 5 + 6 + 3 + 3 + 7

@@ -257,6 +257,18 @@ class RemoteUnfit(RemoteFailed):
     reference = "remote-unfit"
 
 
+class EngineFailed(GageError):
+    """An engine does not do what it should."""
+
+    reference = "engine-failed"
+
+
+class EngineUnreachable(EngineFailed):
+    """An engine cannot be reached, or is not there."""
+
+    reference = "engine-unreachable"
+
+
 class NoRoom(GageError):
     """Where a run is to go there is no room for it."""
 

@@ -20,6 +20,7 @@ def record_as_json(record: RunRecord) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
         "damage": record.damage,
+        "group": record.group,
         "label": record.label,
         "tags": list(record.tags),
         **{name: getattr(record, name) for name in _TIMES},

@@ -29,6 +29,7 @@ def create_run(
     config: Mapping[str, Any],
     label: str | None = None,
     tags: Sequence[str] = (),
+    group: str | None = None,
 ) -> Run:
     """Make a run in a runs home and initialize it with all that defines it.
 
@@ -38,7 +39,7 @@ def create_run(
     """
     command = operation_cmd(operation, config)
     _check_no_secret(operation, command, config)
-    return define_run(home, operation.opref, operation.opdef, command, config, label, tags)
+    return define_run(home, operation.opref, operation.opdef, command, config, label, tags, group)
 
 
 def define_run(
@@ -49,6 +50,7 @@ def define_run(
     config: Mapping[str, Any],
     label: str | None = None,
     tags: Sequence[str] = (),
+    group: str | None = None,
 ) -> Run:
     """Make a run in a runs home and initialize it with what defines it, as that is given.
 
@@ -64,7 +66,7 @@ def define_run(
     run = make_run(home, marked=True)
     try:
         _hide_from_git(home)
-        init_run_meta(run, opref, opdef, command, user_attrs, _WRITER, config)
+        init_run_meta(run, opref, opdef, command, user_attrs, _WRITER, config, group)
         if tags:
             add_tags(run, tags)
     except BaseException:

@@ -22,8 +22,9 @@ def init_run_meta(
     user_attrs: Mapping[str, Any],
     system_attrs: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
+    group: str | None = None,
 ) -> None:
-    """Write the meta directory of a run that was made.
+    """Write the meta directory of a run that was made; `group` names those it is staged with.
 
     `cmd.env` is recorded as it is; of the inherited environment nothing is. `initialized` is
     stamped last.
@@ -44,6 +45,8 @@ def init_run_meta(
     meta.write_json(run, layout.OPDEF, opdef.data)
     meta.write_json(run, layout.CMD, list(cmd.args))
     meta.write_json(run, layout.ENV, dict(sorted(cmd.env.items())))
+    if group is not None:
+        meta.write_text(run, layout.GROUP, group)
     if config:
         meta.write_json(run, layout.CONFIG, config)
     write_attributes(run, layout.USER, user_attrs)

@@ -34,7 +34,8 @@ class GageFile(NamedTuple):
 
     `path` is the absolute path of the file, `runs` where the runs home is (relative to the
     project) where the file says so, `operations` the operations by name, in file order,
-    `share` whether a run shares files with the one before it, `remotes` where else runs are kept.
+    `share` whether a run shares files with the one before it, `remotes` where else runs are kept,
+    `engines` where else they execute.
     """
 
     path: str
@@ -42,6 +43,7 @@ class GageFile(NamedTuple):
     operations: Mapping[str, OpDef]
     share: bool = False
     remotes: Mapping[str, Any] = NOTHING
+    engines: Mapping[str, Any] = NOTHING
 
 
 class _Parsed(NamedTuple):
@@ -102,6 +104,7 @@ def read_gage_file(path: str) -> GageFile:
         },
         share=table.get("share") is True,
         remotes=table.get("remotes") or NOTHING,
+        engines=table.get("engines") or NOTHING,
     )
 
 

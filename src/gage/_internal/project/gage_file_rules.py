@@ -239,6 +239,24 @@ def _word(*words: str) -> Problem:
     return problem
 
 
+def _memory(text: str) -> str | None:
+    from gage._internal.store.resources import parse_memory
+
+    try:
+        parse_memory(text)
+    except ValueError:
+        return f"must be an amount such as 2GiB or 500MB, not {quoted(text)}"
+    return None
+
+
+def _wrong_in_resources(resources: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    for name, least in (("cpus", 1), ("gpus", 0)):
+        value = resources.get(name, least)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and (value != value // 1 or value < least):
+            yield (name,), f"must be a whole number, {least} at least, not {value}"
+
+
 def operation_name(text: str) -> str | None:
     if not text:
         return "must not be empty"
@@ -359,6 +377,11 @@ _RUNTIME = Table(
 
 _ENV = Table({}, others=_VARIABLE, names=_variable)
 
+_RESOURCES = Table(
+    {"cpus": Value(number=True), "memory": Value(text=_memory), "gpus": Value(number=True)},
+    together=_wrong_in_resources,
+)
+
 _OUTPUT_SUMMARY = Table({}, others=Value(text=_one_group), names=filled)
 
 OPERATION = Table(
@@ -372,6 +395,8 @@ OPERATION = Table(
         "depends": Value(table=_DEPENDENCY, items=Value(table=_DEPENDENCY)),
         "runtime": Value(text=filled, table=_RUNTIME),
         "requires": Value(text=_requirement, items=Value(text=_requirement)),
+        "resources": Value(table=_RESOURCES),
+        "resumable": _FLAG,
         "env": Value(table=_ENV),
         "secrets": Value(text=_variable, items=Value(text=_variable)),
         "writable": _PATTERNS,
@@ -382,11 +407,13 @@ OPERATION = Table(
     together=_wrong_in_operation,
 )
 
+_ENGINE = Table({"kind": _NAME, "options": Value(table=_OPTIONS)}, required=("kind",))
 _REMOTE = Table({"address": _NAME, "options": Value(table=_OPTIONS)}, required=("address",))
 
 SETTINGS: Mapping[str, Value] = {
     "runs": _NAME,
     "share": _FLAG,
     "remotes": Value(table=Table({}, others=Value(text=filled, table=_REMOTE), names=remote_name)),
+    "engines": Value(table=Table({}, others=Value(text=filled, table=_ENGINE), names=remote_name)),
     "$schema": Value(text=_plain),
 }

@@ -18,7 +18,8 @@ class Project(NamedTuple):
     """A project directory and what its Gage file says; `gage_file` is None without one.
 
     `runs` is the project's setting of where its runs are kept, as it was written; `share` that of
-    whether a run shares files with the one before it, `remotes` that of where else runs are kept.
+    whether a run shares files with the one before it, `remotes` that of where else runs are kept,
+    `engines` that of where else they execute.
     """
 
     dir: str
@@ -27,6 +28,7 @@ class Project(NamedTuple):
     runs: str | None = None
     share: bool = False
     remotes: Mapping[str, Any] = NOTHING
+    engines: Mapping[str, Any] = NOTHING
 
     @property
     def name(self) -> str:
@@ -47,7 +49,9 @@ def read_project(directory: str) -> Project:
     if path is None:
         return Project(directory)
     file = read_gage_file(path)
-    return Project(directory, path, file.operations, file.runs, file.share, file.remotes)
+    return Project(
+        directory, path, file.operations, file.runs, file.share, file.remotes, file.engines
+    )
 
 
 def find_project_dir(start: str) -> str | None:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 class RunRecord(NamedTuple):
     """What is known about a run; times in microseconds since the epoch, None if not stamped.
 
+    `group` names the runs that it was staged with, None where it was staged alone.
     `damage` says what cannot be read of a run whose meta files are missing or broken; then
     the other fields hold what can be.
     """
@@ -31,6 +32,7 @@ class RunRecord(NamedTuple):
     opref: OpRef = _NO_OPREF
     config: Mapping[str, Any] = NOTHING
     cmd: OpCmd = _NO_CMD
+    group: str | None = None
     label: str | None = None
     tags: Sequence[str] = ()
     summary: Mapping[str, Any] = NOTHING
@@ -76,6 +78,7 @@ def read_record(run: Run) -> RunRecord:
         opref=meta.read_opref(run),
         config=meta.read_config(run),
         cmd=meta.read_cmd(run),
+        group=meta.find_text(run, layout.GROUP),
         label=find_label(run),
         tags=list_tags(run),
         summary=meta.find_summary(run),
@@ -103,6 +106,7 @@ def find_record(run: Run) -> RunRecord:
         opref=_read_or(_NO_OPREF, lambda: meta.read_opref(run)),
         config=_read_or({}, lambda: meta.read_config(run)),
         cmd=_read_or(_NO_CMD, lambda: meta.read_cmd(run)),
+        group=_read_or(None, lambda: meta.find_text(run, layout.GROUP)),
         label=_read_or(None, lambda: find_label(run)),
         tags=_read_or((), lambda: list_tags(run)),
         summary=_read_or({}, lambda: meta.find_summary(run)),

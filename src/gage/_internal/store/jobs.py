@@ -1,0 +1,69 @@
+"""The job of a run: which engine was given it, kept as a note beside the run.
+
+The note is written before the engine is asked, with the name under which it is asked, so that
+whoever is interrupted between the two can be told later what became of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gage._internal import fs
+from gage._internal.proc import ProcessId
+from gage._internal.store import layout, meta
+from gage._internal.types import NOTHING, Run
+
+
+class JobNote(NamedTuple):
+    """A run's job: the kind of engine and how it is come to, and what it is called there.
+
+    `submission` names the jobs that were submitted together, `number` this one among them, and
+    `job` is the engine's own word for it, "" while that is not known. `submitter` is the process
+    that asks the engine. `time` is in microseconds since the epoch.
+    """
+
+    engine: str
+    options: Mapping[str, Any]
+    submission: str
+    number: int
+    job: str
+    submitter: ProcessId
+    time: int
+
+
+def write_job(run: Run, note: JobNote) -> None:
+    """Note the job of a run."""
+    path = layout.notes_path(run, layout.JOB)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    table = {**note._asdict(), "options": dict(note.options), "submitter": list(note.submitter)}
+    fs.replace_file(path, meta.json_bytes(table), mode=0o644)
+
+
+def remove_job(run: Run) -> None:
+    """Forget the job of a run; none is no error."""
+    path = layout.notes_path(run, layout.JOB)
+    fs.remove_file(path)
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        # There are other notes, or none.
+        pass
+
+
+def find_job(run: Run) -> JobNote | None:
+    """Return the job of a run; None where no engine was given it.
+
+    Raises:
+        RunDamaged: the note cannot be understood.
+    """
+    try:
+        table = json.loads(fs.read_bytes(layout.notes_path(run, layout.JOB)))
+        note = JobNote(**{"options": NOTHING, **table})
+        return note._replace(submitter=ProcessId(*note.submitter))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, OSError) as error:
+        raise meta.damaged(run, layout.JOB, f"cannot be read: {error}") from None
