@@ -40,7 +40,11 @@ _REMOTES = {
     "fsspec": "gage._internal.remotes.fsspec:Fsspec",
     "ssh": "gage._internal.remotes.ssh:Ssh",
 }
-_ENGINES: Mapping[str, str] = {}
+_ENGINES: Mapping[str, str] = {
+    "dask": "gage._internal.engines.dask:Dask",
+    "kubernetes": "gage._internal.engines.kubernetes:Kubernetes",
+    "ray": "gage._internal.engines.ray:Ray",
+}
 
 
 # Is told what whoever waits should know, in sentences.
