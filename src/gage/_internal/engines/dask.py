@@ -36,11 +36,11 @@ _TCP = re.compile(r"(?:(?:tcp|tls)://)?([^/:]+|\[[^]]+\]):(\d{1,5})")
 class Dask:
     """Executes runs in a Dask cluster.
 
-    Option `address` is that of the scheduler. Jobs execute in the runs home where `shared` says that all
-    workers have its files; else each takes a capsule to `directory` of its worker, and gives one
-    back. `python` starts the runner, in place of the `python3` of the worker. `resources` says what
-    the cluster calls the `cpus`, `memory` and `gpus` of its workers: Dask knows none but those that
-    workers were started with.
+    Option `address` is that of the scheduler. Jobs execute in the runs home where `shared` says
+    that all workers have its files; else each takes a capsule to `directory` of its worker, and
+    gives one back. `python` starts the runner, in place of the `python3` of the worker. `resources`
+    says what the cluster calls the `cpus`, `memory` and `gpus` of its workers: Dask knows none but
+    those that workers were started with.
     """
 
     def submit(self, submission: Submission, options: Mapping[str, Any]) -> Sequence[str]:

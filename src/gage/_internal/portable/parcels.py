@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gage._internal import fs
@@ -41,8 +42,9 @@ def errands_of(
     ]
 
 
-def iter_capsule(job: Job, folder: str) -> Iterator[bytes]:
-    """Yield the capsule of a run that is held for an engine; it lies in `folder` meanwhile.
+@contextmanager
+def packed(job: Job, folder: str) -> Iterator[str]:
+    """Give the path of the capsule of a run that is held for an engine; it is in `folder` for now.
 
     Raises:
         EngineFailed: it cannot be packed.
@@ -57,10 +59,19 @@ def iter_capsule(job: Job, folder: str) -> Iterator[bytes]:
             raise EngineFailed(error.message, error.hint) from None
         except OSError as error:
             raise EngineFailed(f"run {job.run_id} cannot be packed: {error}") from None
-        with open(path, "rb", buffering=0) as file:
-            yield from iter(lambda: file.read(CHUNK), b"")
+        yield path
     finally:
         fs.remove_file(path)
+
+
+def iter_capsule(job: Job, folder: str) -> Iterator[bytes]:
+    """Yield the capsule of a run, piece by piece.
+
+    Raises:
+        EngineFailed: it cannot be packed.
+    """
+    with packed(job, folder) as path, open(path, "rb", buffering=0) as file:
+        yield from iter(lambda: file.read(CHUNK), b"")
 
 
 def write_capsule(path: str, pieces: Iterator[bytes]) -> None:
