@@ -25,6 +25,7 @@ from typing import Any
 NODES = ("n1", "n2")
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 _PR_SET_PDEATHSIG = 1
+_UP = ("idle", "mixed", "allocated", "completing")
 
 _CONFIG = """\
 ClusterName=tests
@@ -95,7 +96,7 @@ class Cluster:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        self.until_idle()
+        self.until_up()
 
     def stop(self) -> None:
         """Kill all of it."""
@@ -123,9 +124,20 @@ class Cluster:
         process.kill()
         process.wait()
 
-    def until_idle(self) -> None:
-        """Wait until the nodes are up."""
-        until(lambda: self.ask("sinfo", "-h", "-o", "%T %D").stdout == f"idle {len(NODES)}\n")
+    def end(self, name: str) -> None:
+        """Let a daemon end by itself."""
+        process = self._processes.pop(name)
+        process.terminate()
+        process.wait()
+
+    def until_up(self) -> None:
+        """Wait until the nodes take jobs."""
+
+        def is_up() -> bool:
+            states = self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").stdout.split()
+            return len(states) == len(NODES) and not set(states) - set(_UP)
+
+        until(is_up)
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Execute one of Slurm's commands."""

@@ -44,6 +44,9 @@ _LONGEST_WAIT = 120
 _MIB = 1024 * 1024
 _NAME = re.compile(r"(.+)-(\d+)")
 
+# Which job: its submission, and its number in that.
+_Key = tuple[str, int]
+
 
 class _Array(NamedTuple):
     """Runs that become one array: the number of the first, those of all, and what each is to have.
@@ -54,15 +57,6 @@ class _Array(NamedTuple):
     first: int
     numbers: Sequence[int]
     resources: Resources
-
-
-class _Listed(NamedTuple):
-    """A job as Slurm lists it."""
-
-    word: str
-    name: str
-    task: int
-    state: JobState
 
 
 class Slurm:
@@ -87,32 +81,24 @@ class Slurm:
 
     def poll(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> Sequence[JobState]:
         """Ask the controller for all, and then accounting for those that it has forgotten."""
-        by_word: dict[str, JobState] = {}
-        by_name: dict[tuple[str, int], JobState] = {}
-        for listed in _iter_queued(tickets):
-            by_word[listed.word] = listed.state
-            match = _NAME.fullmatch(listed.name)
-            if match:
-                key = (match[1], int(match[2]) + listed.task)
-                if key not in by_name or by_name[key].state == GONE:
-                    by_name[key] = listed.state
-        found = [
-            by_word.get(ticket.job) or by_name.get((ticket.submission, ticket.number))
-            for ticket in tickets
-        ]
+        # By name: a number may be that of another job, where a controller forgot what it did last.
+        known: dict[tuple[str, int], JobState] = {}
+        for key, state in _iter_queued(tickets):
+            if key not in known or known[key].state == GONE:
+                known[key] = state
+        keys = [(ticket.submission, ticket.number) for ticket in tickets]
         ended = _find_accounted(
-            [ticket.job for ticket, state in zip(tickets, found, strict=True) if state is None]
+            [ticket.job for key, ticket in zip(keys, tickets, strict=True) if key not in known]
         )
         return [
-            state or JobState(GONE, ticket.job, ended.get(ticket.job, ""))
-            for ticket, state in zip(tickets, found, strict=True)
+            known.get(key) or JobState(GONE, ticket.job, ended.get(key, ""))
+            for key, ticket in zip(keys, tickets, strict=True)
         ]
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
         """Have them cancelled; Slurm terminates what executes."""
-        words = [ticket.job for ticket in tickets if ticket.job]
-        unknown = [ticket for ticket in tickets if not ticket.job]
-        words += [state.job for state in self.poll(unknown, options) if state.job]
+        states = self.poll(tickets, options)
+        words = [state.job for state in states if state.state != GONE]
         for chunk in _chunks(_compressed(words)):
             _tell("scancel", *chunk)
 
@@ -254,7 +240,7 @@ def _chunks(words: Sequence[str]) -> Iterator[Sequence[str]]:
         yield words[begin : begin + _MOST_IDS]
 
 
-def _iter_queued(tickets: Sequence[Ticket]) -> Iterator[_Listed]:
+def _iter_queued(tickets: Sequence[Ticket]) -> Iterator[tuple[_Key, JobState]]:
     """Yield what the controller knows of jobs, and maybe of others."""
     if not tickets:
         return
@@ -269,9 +255,17 @@ def _iter_queued(tickets: Sequence[Ticket]) -> Iterator[_Listed]:
         raise _error("squeue", done.stderr, is_asking=True)
     for line in done.stdout.splitlines():
         job_id, task, state, reason, host, name = line.split("|", 5)
-        is_task = task.isdigit()
-        word = f"{job_id}_{task}" if is_task else job_id
-        yield _Listed(word, name, int(task) if is_task else 0, _state(word, state, reason, host))
+        word = f"{job_id}_{task}" if task.isdigit() else job_id
+        key = _find_key(word, name)
+        if key:
+            yield key, _state(word, state, reason, host)
+
+
+def _find_key(word: str, name: str) -> _Key | None:
+    """Return the submission and the number in it of a job, by what Slurm and its script call it."""
+    match = _NAME.fullmatch(name)
+    task = word.partition("_")[2] or "0"
+    return (match[1], int(match[2]) + int(task)) if match and task.isdigit() else None
 
 
 def _state(word: str, state: str, reason: str, host: str) -> JobState:
@@ -282,21 +276,22 @@ def _state(word: str, state: str, reason: str, host: str) -> JobState:
     return JobState(kind, word, said, "" if host in ("n/a", "(null)") else host)
 
 
-def _find_accounted(words: Sequence[str]) -> Mapping[str, str]:
+def _find_accounted(words: Sequence[str]) -> Mapping[_Key, str]:
     """Return the states of jobs that the controller has forgotten, where there is accounting."""
     ids = sorted({word.partition("_")[0] for word in words if word})
-    found: dict[str, str] = {}
+    found: dict[_Key, str] = {}
     for chunk in _chunks(ids):
-        command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State"]
+        command = ["sacct", "--noheader", "--parsable2", "--allocations"]
         try:
-            done = _ask([*command, f"--jobs={','.join(chunk)}"])
+            done = _ask([*command, "--format=JobID,State,JobName", f"--jobs={','.join(chunk)}"])
         except EngineUnreachable:
             return found
         for line in done.stdout.splitlines() if done.returncode == 0 else ():
-            word, _, state = line.partition("|")
+            word, state, name = line.split("|", 2)
+            key = _find_key(word, name)
             # `CANCELLED by 1000`.
-            if state.partition(" ")[0] in _GONE:
-                found[word] = state
+            if key and state.partition(" ")[0] in _GONE:
+                found[key] = state
     return found
 
 

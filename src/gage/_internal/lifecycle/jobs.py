@@ -297,6 +297,7 @@ def _lose(run: Run, note: JobNote, state: JobState) -> Standing:
 @contextmanager
 def _alone(folder: str) -> Iterator[bool]:
     """Let one process at a time bring home what was submitted together; tell whether it is this."""
+    os.makedirs(folder, exist_ok=True)
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
