@@ -44,6 +44,7 @@ _ENGINES: Mapping[str, str] = {
     "dask": "gage._internal.engines.dask:Dask",
     "kubernetes": "gage._internal.engines.kubernetes:Kubernetes",
     "ray": "gage._internal.engines.ray:Ray",
+    "slurm": "gage._internal.engines.slurm:Slurm",
 }
 
 
@@ -276,13 +277,15 @@ class JobState(NamedTuple):
     """How it is about a job: `QUEUED`, `EXECUTING` or `GONE`, and in the engine's own words.
 
     One that the engine does not know, or does not know any more, is gone. `job` is the engine's
-    word for it, `host` where it executes.
+    word for it, `host` where it executes. `has_begun` tells of one that is gone whether it ever
+    executed, None where nobody knows any more.
     """
 
     state: str
     job: str = ""
     said: str = ""
     host: str = ""
+    has_begun: bool | None = None
 
 
 QUEUED, EXECUTING, GONE = ("queued", "executing", "gone")
@@ -312,13 +315,16 @@ class Engine(Protocol):
         """Return how it is about jobs, in their order, asking the engine once for all."""
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs, whether they execute or wait; those that are gone are no error."""
+        """End jobs, whether they execute or wait; let go of what those that are gone have left."""
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
         """Return what the engine does."""
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
-        """Write the capsule of what a job has left to `path`; tell whether there was one."""
+        """Write the capsule of what a job has left to `path`; tell whether there was one.
+
+        It can be collected again, until it is let go of by `cancel`.
+        """
 
 
 def find_resolver(name: str) -> Resolver:
@@ -360,6 +366,11 @@ def find_engine(name: str) -> Engine:
 def has_engine(name: str) -> bool:
     """Tell whether an engine of a name is installed."""
     return name in _ENGINES or name in _installed("gage.engines")
+
+
+def engine_names() -> Sequence[str]:
+    """Return the names of all engines that are installed."""
+    return sorted({*_ENGINES, *_installed("gage.engines")})
 
 
 def _load(kind: str, group: str, own: Mapping[str, str], name: str) -> object:

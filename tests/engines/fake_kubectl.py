@@ -26,6 +26,12 @@ def main() -> int:
             path = CLUSTER / f"{item['kind']}-{item['metadata']['name']}.json"
             path.write_text(json.dumps(item))
             print(json.dumps({**item, "data": None}, indent=1))
+    elif verb == "annotate":
+        path = CLUSTER / f"Job-{args[args.index('job') + 1]}.json"
+        job = json.loads(path.read_text())
+        name, _, value = args[-1].partition("=")
+        job["metadata"]["annotations"][name] = value
+        path.write_text(json.dumps(job))
     elif verb == "get":
         kinds = ("Job", "Pod")
         found = [json.loads(path.read_text()) for path in sorted(CLUSTER.glob("*.json"))]

@@ -148,7 +148,9 @@ def test_a_group_executes_as_an_indexed_job(cluster: Cluster) -> None:
     assert cluster.execute(1) == (0, "")
     assert [collect(cluster, ticket) for ticket in tickets] == ["completed", "failed"]
     assert Path(first.run_dir, "out").read_text() == "6"
-    # It was taken away with that.
+    # Whoever was interrupted brings it once more.
+    assert collect(cluster, tickets[0]) == "completed"
+    find_engine("kubernetes").cancel(tickets[:1], cluster.options)
     assert collect(cluster, tickets[0]) is None
 
 
@@ -168,6 +170,8 @@ def test_what_is_cancelled_does_not_begin(cluster: Cluster) -> None:
     name = cluster.object("Job")["metadata"]["name"]
     assert cluster.calls()[-1][-4:-1] == ["pods", "--wait=false", "--ignore-not-found"]
     assert cluster.calls()[-1][-1] == f"{name}-1-abcde"
+    (state,) = find_engine("kubernetes").poll(tickets[1:], cluster.options)
+    assert (state.state, state.has_begun) == (GONE, False)
     assert cluster.execute(0)[0] == 0
 
 
@@ -217,7 +221,7 @@ def test_states_are_those_of_pods_and_else_of_indexes(cluster: Cluster) -> None:
         (GONE, "Failed: OOMKilled"),
         (GONE, ""),
         (GONE, "Failed"),
-        (QUEUED, ""),
+        (QUEUED, "Waiting"),
         (GONE, "Kubernetes does not know it"),
     ]
     assert states[1].host == "n1"

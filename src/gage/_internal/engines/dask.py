@@ -90,12 +90,12 @@ class Dask:
             for name in settled:
                 _drop(client, name)
         return [
-            JobState(state, ticket.job or _key(ticket.submission, ticket.number), said, host)
-            for ticket, (state, said, host) in zip(tickets, states, strict=True)
+            JobState(state, ticket.job or _key(ticket.submission, ticket.number), *told)
+            for ticket, (state, *told) in zip(tickets, states, strict=True)
         ]
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs: those that wait are taken out, those that execute stopped.
+        """End jobs: those that wait are taken out, those that execute stopped, the rest let go.
 
         Raises:
             EngineUnreachable: the scheduler does not answer.
@@ -105,8 +105,8 @@ class Dask:
             from distributed import Event
 
             keys = [(ticket.submission, ticket.number) for ticket in tickets]
-            waiting, executing = _ask(client, _stop, keys)
-            for name, number in waiting:
+            useless, executing = _ask(client, _stop, keys)
+            for name, number in useless:
                 client.unpublish_dataset(_key(name, number))
             for name, number in executing:
                 Event(_key(name, number), client=client).set()
@@ -134,8 +134,6 @@ class Dask:
                 return False
             if left:
                 write_capsule(path, iter(left))
-            _ask(client, _collected, name, number)
-            client.unpublish_dataset(key)
             return bool(left)
 
 
@@ -174,10 +172,10 @@ def _begin(name: str, number: int, worker: str, host: str, dask_scheduler: Any =
     return each.begin(number, worker, host) if each else "no"
 
 
-def _end(name: str, number: int, said: str, has_left: bool, dask_scheduler: Any = None) -> None:
+def _end(name: str, number: int, *told: Any, dask_scheduler: Any = None) -> None:
     each = _ledgers(dask_scheduler).get(name)
     if each:
-        each.end(number, said, has_left)
+        each.end(number, *told)
 
 
 def _has_left(name: str, number: int, dask_scheduler: Any = None) -> bool:
@@ -185,36 +183,33 @@ def _has_left(name: str, number: int, dask_scheduler: Any = None) -> bool:
     return each is not None and each.has_left(number)
 
 
-def _collected(name: str, number: int, dask_scheduler: Any = None) -> None:
-    each = _ledgers(dask_scheduler).get(name)
-    if each:
-        each.collected(number)
-
-
 def _stop(
     keys: Sequence[tuple[str, int]], dask_scheduler: Any = None
 ) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Have jobs stopped; return those that will not begin, and those that execute."""
-    waiting, executing = [], []
+    """Have jobs stopped; return those that Dask need not keep, and those that execute."""
+    useless, executing = [], []
     for name, number in keys:
         each = _ledgers(dask_scheduler).get(name)
-        if each and each.stop(number):
-            waiting.append((name, number))
+        if each and each.has_left(number):
+            each.let_go(number)
+            useless.append((name, number))
+        elif each and each.stop(number):
+            useless.append((name, number))
         elif each and number in each.unfinished():
             executing.append((name, number))
-    return waiting, executing
+    return useless, executing
 
 
 def _tell(
     keys: Sequence[tuple[str, int]], dask_scheduler: Any = None
-) -> tuple[list[tuple[str, str, str]], list[str]]:
+) -> tuple[list[tuple[str, str, str, bool | None]], list[str]]:
     """Return how it is about jobs, and which submissions are of no more use."""
     ledgers = _ledgers(dask_scheduler)
     names = {name for name, _ in keys} & ledgers.keys()
     for name in names:
         _look(name, ledgers[name], dask_scheduler)
-    told = [
-        ledgers[name].tell(number) if name in names else ("gone", "Dask does not know it", "")
+    told: list[tuple[str, str, str, bool | None]] = [
+        ledgers[name].tell(number) if name in names else ("gone", "Dask does not know it", "", None)
         for name, number in keys
     ]
     return told, [name for name in names if ledgers[name].is_settled()]
@@ -266,8 +261,8 @@ class _Line:
     def give(self, chunk: bytes) -> None:
         self.left.append(chunk)
 
-    def end(self, said: str, has_left: bool) -> None:
-        self._ask(_end, said, has_left)
+    def end(self, said: str, has_begun: bool, has_left: bool) -> None:
+        self._ask(_end, said, has_begun, has_left)
 
     def _ask(self, function: Any, *args: Any) -> Any:
         return self._client.run_on_scheduler(function, *self._job, *args)

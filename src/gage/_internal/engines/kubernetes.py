@@ -43,6 +43,7 @@ from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submis
 
 _SUBMISSION = "gage/submission"
 _NUMBERS = "gage/numbers"
+_CANCELLED = "gage/cancelled"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _JOB_NAME = "job-name"
 _TEXTS = ("image", "capsules", "namespace", "context", "service-account", "python")
@@ -62,6 +63,8 @@ _TTL = 24 * 3600
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LONGEST_NAME = 40
 _NO_ANSWER = ("nable to connect", "refused", "timed out", "timeout", "no such host", "EOF")
+# What stands where a container says that it begins, for a job that is not to begin.
+_NEVER = b"cancelled"
 _MAIN = b"""\
 import sys
 
@@ -133,26 +136,45 @@ class Kubernetes:
             return []
         found = self._found(tickets, options)
         unknown = JobState(GONE, said="Kubernetes does not know it")
-        return [
-            found.get((_label(ticket.submission), ticket.number), unknown)._replace(
-                job=ticket.job or f"{_label(ticket.submission)}-{ticket.number}"
-            )
-            for ticket in tickets
-        ]
+        states = []
+        for ticket in tickets:
+            state = found.get((_label(ticket.submission), ticket.number), unknown)
+            if state.state == GONE and state.has_begun is None:
+                begun = _Store(options, ticket.submission).read(ticket.number, "begun")
+                state = state._replace(has_begun=begun not in (None, _NEVER))
+            states.append(state._replace(job=ticket.job or state.job))
+        return states
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
         """End jobs: those that have not begun find that another has, the pods are deleted.
+
+        What those have left that are gone is removed.
 
         Raises:
             EngineUnreachable: the cluster does not answer.
         """
         for ticket in tickets:
-            _Store(options, ticket.submission).create(ticket.number, "begun", b"cancelled")
+            store = _Store(options, ticket.submission)
+            if store.has(ticket.number, "left"):
+                for name in ("left", "capsule"):
+                    store.remove(ticket.number, name)
         wanted = {(_label(ticket.submission), ticket.number) for ticket in tickets}
+        never = {
+            (_label(ticket.submission), ticket.number)
+            for ticket in tickets
+            if _Store(options, ticket.submission).create(ticket.number, "begun", _NEVER)
+        }
+        listed = self._listed(tickets, options)
+        for job in _jobs(listed):
+            numbers = {n for n in _numbers(job) if (_submission(job), n) in never}
+            if numbers:
+                name = job["metadata"]["name"]
+                text = json.dumps(sorted({*numbers, *_cancelled(job)}))
+                self._tell(options, "annotate", "job", name, "--overwrite", f"{_CANCELLED}={text}")
         pods = [
             pod["metadata"]["name"]
-            for job, pod in _iter_pods(self._listed(tickets, options))
-            if pod and (_submission(job), _number(job, pod)) in wanted
+            for job, pod in _iter_pods(listed)
+            if (_submission(job), _number(job, pod)) in wanted
         ]
         if pods:
             self._tell(options, "delete", "pods", "--wait=false", "--ignore-not-found", *pods)
@@ -173,8 +195,6 @@ class Kubernetes:
             write_capsule(path, store.iter_pieces(ticket.number, "left"))
         except FileNotFoundError:
             return False
-        for name in ("left", "capsule"):
-            store.remove(ticket.number, name)
         return True
 
     def _let_go_together(
@@ -198,13 +218,16 @@ class Kubernetes:
         """Return the state of each job that the cluster knows, by submission and number."""
         found: dict[tuple[str, int], JobState] = {}
         listed = self._listed(tickets, options)
-        for job in listed:
-            if job["kind"] == "Job":
-                for index, number in enumerate(_numbers(job)):
-                    found[_submission(job), number] = _state_of_index(job, index)
+        for job in _jobs(listed):
+            for index, number in enumerate(_numbers(job)):
+                found[_submission(job), number] = _state_of_index(job, index)
         for job, pod in _iter_pods(listed):
             found[_submission(job), _number(job, pod)] = _state_of_pod(pod)
-        return found
+        for job in _jobs(listed):
+            for number in _cancelled(job):
+                said = "cancelled before it began"
+                found[_submission(job), number] = JobState(GONE, said=said, has_begun=False)
+        return {key: state._replace(job=f"{key[0]}-{key[1]}") for key, state in found.items()}
 
     def _listed(
         self, tickets: Sequence[Ticket], options: Mapping[str, Any]
@@ -262,10 +285,15 @@ class _Store:
         with _understood(self._address):
             ask(self._file_system.put_file, source, self._path(number, name))
 
-    def create(self, number: int, name: str, data: bytes) -> None:
-        """Write an object of a job unless it is there."""
+    def create(self, number: int, name: str, data: bytes) -> bool:
+        """Write an object of a job unless it is there; tell whether it is this one now."""
         with _understood(self._address):
-            self._objects.create(f"{number}.{name}", data)
+            return self._objects.create(f"{number}.{name}", data)
+
+    def read(self, number: int, name: str) -> bytes | None:
+        """Return a small object of a job; None where it is not there."""
+        with _understood(self._address):
+            return self._objects.read(f"{number}.{name}")
 
     def iter_pieces(self, number: int, name: str) -> Iterator[bytes]:
         """Yield an object of a job.
@@ -280,6 +308,11 @@ class _Store:
             with file:
                 while piece := ask(file.read, CHUNK):
                     yield piece
+
+    def has(self, number: int, name: str) -> bool:
+        """Tell whether there is an object of a job."""
+        with _understood(self._address):
+            return bool(ask(self._file_system.exists, self._path(number, name)))
 
     def remove(self, number: int, name: str) -> None:
         """Remove an object of a job."""
@@ -507,12 +540,22 @@ def _iter_printed(text: str) -> Iterator[Mapping[str, Any]]:
         text = text[end:].lstrip()
 
 
+def _jobs(listed: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return [each for each in listed if each["kind"] == "Job"]
+
+
 def _submission(job: Mapping[str, Any]) -> str:
     return str(job["metadata"]["labels"][_SUBMISSION])
 
 
 def _numbers(job: Mapping[str, Any]) -> Sequence[int]:
     numbers: Sequence[int] = json.loads(job["metadata"]["annotations"][_NUMBERS])
+    return numbers
+
+
+def _cancelled(job: Mapping[str, Any]) -> Sequence[int]:
+    """Return the numbers of those that were cancelled before they began."""
+    numbers: Sequence[int] = json.loads(job["metadata"]["annotations"].get(_CANCELLED, "[]"))
     return numbers
 
 
@@ -524,7 +567,7 @@ def _iter_pods(
     listed: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield each pod with the Job that it is of."""
-    jobs = {each["metadata"]["name"]: each for each in listed if each["kind"] == "Job"}
+    jobs = {each["metadata"]["name"]: each for each in _jobs(listed)}
     for each in listed:
         metadata = each["metadata"]
         name = metadata.get("labels", {}).get(_JOB_NAME)
@@ -567,7 +610,7 @@ def _state_of_index(job: Mapping[str, Any], index: int) -> JobState:
     for condition in status.get("conditions", []):
         if condition["type"] in ("Complete", "Failed") and condition.get("status") == "True":
             return JobState(GONE, said=condition.get("reason", condition["type"]))
-    return JobState(QUEUED)
+    return JobState(QUEUED, said="Waiting")
 
 
 def _is_among(index: int, ranges: str) -> bool:

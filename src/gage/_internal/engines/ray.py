@@ -92,7 +92,7 @@ class Ray:
             EngineFailed: Ray is not installed.
         """
         ray = _connect(options)
-        told: dict[tuple[str, int], tuple[str, str, str]] = {}
+        told: dict[tuple[str, int], tuple[str, str, str, bool | None]] = {}
         with _understood(options):
             for name, numbers in _by_submission(tickets).items():
                 with _lost(ray):
@@ -101,15 +101,15 @@ class Ray:
                     told.update(zip(((name, number) for number in numbers), states, strict=True))
                     if is_settled:
                         ray.kill(depot)
-        unknown = (GONE, "Ray does not know it", "")
+        unknown = (GONE, "Ray does not know it", "", None)
         states = [told.get((each.submission, each.number), unknown) for each in tickets]
         return [
-            JobState(state, ticket.job, said, host)
-            for ticket, (state, said, host) in zip(tickets, states, strict=True)
+            JobState(state, ticket.job, said, host, has_begun)
+            for ticket, (state, said, host, has_begun) in zip(tickets, states, strict=True)
         ]
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs: those that wait are taken out, those that execute stopped.
+        """End jobs: those that wait are taken out, those that execute stopped, the rest let go.
 
         Raises:
             EngineUnreachable: the cluster does not answer.
@@ -140,7 +140,6 @@ class Ray:
             left = ray.get(depot.left.remote(ticket.number), timeout=_DEPOT)
             if left:
                 write_capsule(path, (ray.get(each, timeout=_DEPOT) for each in left))
-                ray.get(depot.drop.remote(ticket.number), timeout=_DEPOT)
                 return True
         return False
 
@@ -193,32 +192,30 @@ class Depot:
 
         self._left[number].append(ray.put(chunk))
 
-    def end(self, number: int, said: str, has_left: bool) -> None:
+    def end(self, number: int, said: str, has_begun: bool, has_left: bool) -> None:
         """Take note of the end of a job."""
         self._capsules[number] = []
-        self._ledger.end(number, said, has_left)
+        self._ledger.end(number, said, has_begun, has_left)
 
-    def tell(self, numbers: Sequence[int]) -> tuple[Sequence[tuple[str, str, str]], bool]:
+    def tell(self, numbers: Sequence[int]) -> tuple[Sequence[tuple[str, str, str, bool]], bool]:
         """Return how it is about jobs, and whether this depot is of no more use."""
         self._look()
         return [self._ledger.tell(number) for number in numbers], self._ledger.is_settled()
 
     def cancel(self, numbers: Sequence[int]) -> None:
-        """Have jobs stopped."""
+        """Have jobs stopped; let go of what those have left that are gone."""
         import ray
 
         for number in numbers:
-            if self._ledger.stop(number) and self._tasks:
+            if self._ledger.has_left(number):
+                self._left[number] = []
+                self._ledger.let_go(number)
+            elif self._ledger.stop(number) and self._tasks:
                 ray.cancel(self._tasks[number])
 
     def left(self, number: int) -> Sequence[Any]:
         """Return references to the pieces of what a job has left."""
         return self._left[number] if self._ledger.has_left(number) else []
-
-    def drop(self, number: int) -> None:
-        """Let go of what a job has left."""
-        self._left[number] = []
-        self._ledger.collected(number)
 
     def _look(self) -> None:
         """Look for tasks that have ended without a word."""
@@ -261,8 +258,8 @@ class _Line:
     def give(self, chunk: bytes) -> None:
         self._ask(self._depot.give, chunk)
 
-    def end(self, said: str, has_left: bool) -> None:
-        self._ask(self._depot.end, said, has_left)
+    def end(self, said: str, has_begun: bool, has_left: bool) -> None:
+        self._ask(self._depot.end, said, has_begun, has_left)
 
     def _ask(self, method: Any, *args: Any) -> Any:
         import ray

@@ -74,8 +74,8 @@ class Line(Protocol):
     def give(self, chunk: bytes) -> None:
         """Give back a piece of the capsule that the job has left."""
 
-    def end(self, said: str, has_left: bool) -> None:
-        """Say that the job has ended."""
+    def end(self, said: str, has_begun: bool, has_left: bool) -> None:
+        """Say that the job has ended, whether its run was begun, and whether it has left one."""
 
 
 def run_errand(errand: Errand, line: Line) -> None:
@@ -86,33 +86,31 @@ def run_errand(errand: Errand, line: Line) -> None:
         answer = line.begin(socket.gethostname())
     if answer != "go":
         return
-    has_left = False
     try:
-        if errand.listing:
-            said = _execute_at_home(errand, line)
-        else:
-            said, has_left = _execute_brought(errand, line)
+        done = (_execute_at_home if errand.listing else _execute_brought)(errand, line)
     except (OSError, ValueError) as error:
-        said = f"on {socket.gethostname()}: {error}"
-    line.end(said, has_left)
+        # Whether it began is not known; so it may have.
+        done = f"on {socket.gethostname()}: {error}", True, False
+    line.end(*done)
 
 
-def _execute_at_home(errand: Errand, line: Line) -> str:
+def _execute_at_home(errand: Errand, line: Line) -> tuple[str, bool, bool]:
+    """Execute a run in the runs home; return what `end` is told."""
     try:
         with open(errand.listing, "rb") as file:
             is_home = hashlib.sha256(file.read()).hexdigest() == errand.sha256
     except OSError:
         is_home = False
     if not is_home:
-        return f"{socket.gethostname()} does not have the files of the runs home"
+        return f"{socket.gethostname()} does not have the files of the runs home", False, False
     args = ("job", "--of", errand.listing, str(errand.number))
     code, last = _execute(errand, errand.runner, args, line)
     # All other statuses are on record in the run.
-    return f"exit status {code}: {last}" if code == _CANNOT else ""
+    return (f"exit status {code}: {last}" if code == _CANNOT else ""), code != _CANNOT, False
 
 
-def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool]:
-    """Execute the run of a capsule; return what to say, and whether what it has left was given."""
+def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool, bool]:
+    """Execute the run of a capsule; return what `end` is told."""
     if errand.directory:
         os.makedirs(errand.directory, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="gage-", dir=errand.directory or None)
@@ -125,18 +123,18 @@ def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool]:
         run_dir = os.path.join(home, errand.run_id)
         refused = _call(errand, capsule, "unpack", home)
         if refused:
-            return f"its capsule was refused: {refused}", False
+            return f"its capsule was refused: {refused}", False, False
         code, last = _execute(errand, capsule, ("job", run_dir), line)
         if not os.path.exists(os.path.join(f"{run_dir}.meta", "started")):
-            return f"exit status {code}: {last}", False
+            return f"exit status {code}: {last}", False, False
         left = os.path.join(folder, "left.pyz")
         refused = _call(errand, capsule, "pack", "-o", left, run_dir)
         if refused:
-            return f"what it has left cannot be packed: {refused}", False
+            return f"what it has left cannot be packed: {refused}", True, False
         with open(left, "rb") as file:
             for chunk in iter(lambda: file.read(CHUNK), b""):
                 line.give(chunk)
-        return "", True
+        return "", True, True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,6 +12,7 @@ import time
 GO, WAIT, NO = ("go", "wait", "no")
 # How it is about a job, in the words of `gage.plugins`.
 _QUEUED, _EXECUTING, _GONE = ("queued", "executing", "gone")
+_SAID = {_QUEUED: "WAITING", _EXECUTING: "EXECUTING", _GONE: ""}
 _OPEN, _COMPLETE, _GIVEN_UP = ("open", "complete", "given up")
 # Seconds without a word from whoever submits after which that has failed.
 _PATIENCE = 120
@@ -45,7 +46,8 @@ class Ledger:
             return WAIT
         job = self._jobs[number]
         if self._phase == _COMPLETE and job.state == _QUEUED:
-            job.state, job.worker, job.host = _EXECUTING, worker, host
+            job.state, job.has_begun = _EXECUTING, True
+            job.worker, job.host = worker, host
             return GO
         # An engine that begins a job again has lost the worker that had it.
         if job.state == _EXECUTING:
@@ -54,10 +56,10 @@ class Ledger:
             job.has_left, job.said = False, f"what it has left was lost with {job.host}"
         return NO
 
-    def end(self, number: int, said: str, has_left: bool) -> None:
-        """Note that a job has ended, and whether it has left what is to be collected."""
+    def end(self, number: int, said: str, has_begun: bool, has_left: bool) -> None:
+        """Note that a job has ended, whether its run was begun, and has left something."""
         job = self._jobs[number]
-        job.state, job.said, job.has_left = _GONE, said, has_left
+        job.state, job.said, job.has_begun, job.has_left = _GONE, said, has_begun, has_left
 
     def fail(self, number: int, said: str) -> None:
         """Note what the engine says of a job that will not end any more."""
@@ -88,7 +90,7 @@ class Ledger:
         """Tell whether there is something to collect of a job."""
         return 0 <= number < len(self._jobs) and self._jobs[number].has_left
 
-    def collected(self, number: int) -> None:
+    def let_go(self, number: int) -> None:
         """Note that what a job has left is where it belongs."""
         self._jobs[number].has_left = False
 
@@ -100,15 +102,15 @@ class Ledger:
         """Return the jobs that wait or execute."""
         return [n for n, job in enumerate(self._jobs) if job.state != _GONE]
 
-    def tell(self, number: int) -> tuple[str, str, str]:
-        """Return how it is about a job: its state, what there is to say, and where it executes."""
+    def tell(self, number: int) -> tuple[str, str, str, bool]:
+        """Return the state of a job, what there is to say, where it executes, whether it began."""
         if not 0 <= number < len(self._jobs):
-            return _GONE, "it was not submitted", ""
+            return _GONE, "it was not submitted", "", False
         job = self._jobs[number]
         if self._is(_GIVEN_UP):
-            return _GONE, "whoever submitted it has not come to an end", ""
+            return _GONE, "whoever submitted it has not come to an end", "", False
         job.is_told = job.state == _GONE
-        return job.state, job.said, job.host
+        return job.state, job.said or _SAID[job.state], job.host, job.has_begun
 
     def is_settled(self) -> bool:
         """Tell whether nobody needs this any more."""
@@ -126,7 +128,7 @@ class _Known:
     def __init__(self) -> None:
         self.state = _QUEUED
         self.said = self.worker = self.host = ""
-        self.is_stopped = self.has_left = self.is_told = False
+        self.is_stopped = self.has_begun = self.has_left = self.is_told = False
 
     def is_settled(self) -> bool:
         is_silent = self.is_told or not self.said

@@ -90,7 +90,7 @@ class _Line:
     def give(self, chunk: bytes) -> None:
         self._left.write(chunk)
 
-    def end(self, said: str, has_left: bool) -> None:
+    def end(self, said: str, has_begun: bool, has_left: bool) -> None:
         if has_left:
             size = self._left.tell()
             for tries in range(_TRIES):

@@ -10,6 +10,7 @@ from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
     add_quiet_argument,
+    find_engine,
     find_isolated,
     print_record,
     start,
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    engine = find_engine(args, context)
+    if engine:
+        from gage._internal.cli.submitting import submit
+
+        staged = new_run.new_staged_run(args, context, durable=True)
+        return submit([staged], engine, args, context)
     if args.on:
         from gage._internal.cli.there import start_there
 

@@ -10,12 +10,14 @@ from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
     add_quiet_argument,
+    find_engine,
     find_isolated,
     print_record,
     print_records,
     start,
 )
 from gage._internal.errors import UsageError
+from gage._internal.store.jobs import refuse_job
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
@@ -48,8 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    engine = find_engine(args, context)
     # All are found before the first is started: starting changes what numbers mean.
     runs = [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
+    for found, _ in runs:
+        refuse_job(found)
+    if engine:
+        from gage._internal.cli.submitting import submit
+
+        return submit([found for found, _ in runs], engine, args, context)
     if len(runs) == 1:
         return _start(*runs[0], args, context, print_record)
     records: list[RunRecord] = []
@@ -69,6 +78,8 @@ def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple
     """Return the run that a word means, and where it is to be started, if not here."""
     if not text.startswith("ssh://"):
         return context.find_run(text), on
+    if on:
+        raise UsageError(f"{text} says itself where it is to be started", "leave out --on")
     if is_sealed:
         raise UsageError("--sealed is for runs that are started here", f"{text} is elsewhere")
     from gage._internal.cli.there import find_to_start
