@@ -92,20 +92,21 @@ class Ray:
             EngineFailed: Ray is not installed.
         """
         ray = _connect(options)
-        told: dict[tuple[str, int], tuple[str, str, str, bool | None]] = {}
+        told: dict[tuple[str, int], JobState] = {}
         with _understood(options):
             for name, numbers in _by_submission(tickets).items():
                 with _lost(ray):
                     depot = ray.get_actor(name)
                     states, is_settled = ray.get(depot.tell.remote(numbers), timeout=_DEPOT)
-                    told.update(zip(((name, number) for number in numbers), states, strict=True))
+                    for number, state in zip(numbers, states, strict=True):
+                        told[name, number] = JobState(*state)
                     if is_settled:
                         ray.kill(depot)
-        unknown = (GONE, "Ray does not know it", "", None)
-        states = [told.get((each.submission, each.number), unknown) for each in tickets]
         return [
-            JobState(state, ticket.job, said, host, has_begun)
-            for ticket, (state, said, host, has_begun) in zip(tickets, states, strict=True)
+            told.get(
+                (each.submission, each.number), JobState(GONE, each.job, "Ray does not know it")
+            )
+            for each in tickets
         ]
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
@@ -197,10 +198,15 @@ class Depot:
         self._capsules[number] = []
         self._ledger.end(number, said, has_begun, has_left)
 
-    def tell(self, numbers: Sequence[int]) -> tuple[Sequence[tuple[str, str, str, bool]], bool]:
+    def tell(self, numbers: Sequence[int]) -> tuple[Sequence[Sequence[Any]], bool]:
         """Return how it is about jobs, and whether this depot is of no more use."""
         self._look()
-        return [self._ledger.tell(number) for number in numbers], self._ledger.is_settled()
+        states = []
+        for number in numbers:
+            state, *rest = self._ledger.tell(number)
+            is_task = 0 <= number < len(self._tasks)
+            states.append((state, self._tasks[number].task_id().hex() if is_task else "", *rest))
+        return states, self._ledger.is_settled()
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Have jobs stopped; let go of what those have left that are gone."""
