@@ -96,11 +96,6 @@ class Chosen(NamedTuple):
     seed: int | None
 
 
-def may_be_batch(words: Sequence[str]) -> bool:
-    """Tell quickly whether words may say several values for a name."""
-    return any(word.endswith(("]", ")")) for word in words)
-
-
 def parse_batch(
     operation: Operation, words: Sequence[str], files: Sequence[str], cwd: str, trials: bool
 ) -> Batch:
