@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from gage._internal.catalog.find import list_group
 from gage._internal.catalog.same import Completed
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
-from gage._internal.errors import RunDamaged
+from gage._internal.cli.new_run import Choices, read_configs
+from gage._internal.errors import RunDamaged, UsageError
 from gage._internal.fs import printable
-from gage._internal.lifecycle.batch import stage_batch
+from gage._internal.lifecycle.batch import frozen_project, stage_batch
+from gage._internal.lifecycle.stage import has_hook
+from gage._internal.project.operations import Operation
 from gage._internal.store import layout, meta, status
 from gage._internal.store.logs import counted
 from gage._internal.store.names import group_name, run_name
 from gage._internal.types import Run
-
-if TYPE_CHECKING:
-    from gage._internal.cli.new_run import Choices
 
 _MOST_TOLD = 3
 
@@ -35,30 +36,79 @@ def new_staged_batch(choices: Choices, args: argparse.Namespace, context: Contex
     """
     project, operation, configs, is_batch = choices
     home = context.home(project)
+    with printer.ProgressLine() as progress:
+        frozen = frozen_project(
+            home,
+            operation.opdef,
+            project.dir,
+            strict=args.strict,
+            share=args.share or project.share,
+            notice=printer.print_note,
+            progress=progress,
+        )
+        return _staged(home, operation, configs, is_batch, frozen, args)
+
+
+def new_staged_of_proto(args: argparse.Namespace, context: Context) -> tuple[list[Run], bool]:
+    """Do the same for runs that have all but their config of one that is there.
+
+    Returns:
+        The runs to be started, and whether there may be more or less than one.
+
+    Raises:
+        NotStaged, RunChanged, RunDamaged: there is no prototype in that run.
+    """
+    from gage._internal.lifecycle.proto import read_proto
+
+    words = [word for word in (args.operation, *args.config) if word is not None]
+    original = context.find_run(args.proto)
+    with read_proto(original) as proto:
+        operation = proto.operation
+        if words and "=" not in words[0]:
+            raise UsageError(
+                f"--proto {printable(args.proto)} says which operation:"
+                f" {printable(operation.opdef.name)}",
+                f"leave out {printable(words[0])}",
+            )
+        configs, is_batch = read_configs(operation, words, args, context, proto.config)
+        if has_hook(operation.opdef):
+            printer.print_note(
+                f"what hooks of run {run_name(original.id)} made is staged as it is; they are not"
+                " executed again"
+            )
+        filled = nullcontext(proto.fill)
+        staged = _staged(context.home(), operation, configs, is_batch, filled, args)
+    return staged, is_batch or args.needed
+
+
+def _staged(
+    home: str,
+    operation: Operation,
+    configs: Sequence[Mapping[str, Any]],
+    is_batch: bool,
+    filled: AbstractContextManager[Callable[[Run], None]],
+    args: argparse.Namespace,
+) -> list[Run]:
     group: str | None = args.group or (group_name() if is_batch else None)
     had = _had(home, args.group, operation.opref.name) if is_batch and args.group else {}
     missing = [config for config in configs if _key(config) not in had]
     same = _Same(home) if args.needed else None
     staged: list[Run] = []
     try:
-        with printer.ProgressLine() as progress:
+        with filled as fill:
             stage_batch(
                 home,
                 operation,
                 missing,
-                project.dir,
+                fill,
                 group=group,
                 label=args.label,
                 tags=args.tags,
-                strict=args.strict,
-                share=args.share or project.share,
-                notice=printer.print_note,
-                progress=progress,
                 find_same=same.find if same else lambda run: None,
                 on_staged=staged.append,
             )
     except BaseException:
-        if is_batch:
+        if staged:
             _tell_how_to_go_on(len(missing), staged, group, args)
         raise
     finally:

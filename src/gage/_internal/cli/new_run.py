@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.groups import add_group_argument
+from gage._internal.errors import UsageError
 from gage._internal.lifecycle.create import create_run
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.project.operations import Operation, find_operation, parse_config
 from gage._internal.project.projects import Project
 from gage._internal.store.logs import counted
-from gage._internal.types import Run
+from gage._internal.types import NOTHING, Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +62,11 @@ def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, metavar="N", help="draw the same as another time")
     parser.add_argument(
         "--max-runs", type=_count, metavar="N", help="of a batch stage the first N runs only"
+    )
+    parser.add_argument(
+        "--proto",
+        metavar="RUN",
+        help="take the source, and the config that is not given, of a run instead of a project's",
     )
     add_group_argument(parser, "call the runs of a batch so, or go on with a batch of that name")
     parser.add_argument(
@@ -108,6 +114,8 @@ def choose(args: argparse.Namespace, context: Context) -> Choice:
     Raises:
         GageError: there is no such operation, or its config is not right.
     """
+    if args.proto is not None:
+        raise UsageError("--proto stages what a run was staged with", "gage show --files RUN")
     project, operation, configs, is_batch = choose_all(args, context)
     if is_batch:
         printer.print_note(f"this is the first of {counted(len(configs), 'run')}")
@@ -130,9 +138,8 @@ def choose_all(args: argparse.Namespace, context: Context) -> Choices:
         operation, words = _with_chosen_runs(operation, words, project, context)
     # To see that there is no batch takes no import.
     if any(word.endswith(("]", ")")) for word in words) or _asks_for_batch(args):
-        configs = _batch(operation, words, args, context)
-        if configs is not None:
-            return Choices(project, operation, configs, is_batch=True)
+        configs, is_batch = read_configs(operation, words, args, context)
+        return Choices(project, operation, configs, is_batch)
     return Choices(project, operation, [parse_config(operation, words)], is_batch=False)
 
 
@@ -140,15 +147,22 @@ def _asks_for_batch(args: argparse.Namespace) -> bool:
     return bool(args.batches) or (args.trials, args.seed) != (None, None)
 
 
-def _batch(
-    operation: Operation, words: Sequence[str], args: argparse.Namespace, context: Context
-) -> Sequence[Mapping[str, Any]] | None:
-    """Return the configs of a batch; None where the words mean one run."""
+def read_configs(
+    operation: Operation,
+    words: Sequence[str],
+    args: argparse.Namespace,
+    context: Context,
+    base: Mapping[str, Any] = NOTHING,
+) -> tuple[Sequence[Mapping[str, Any]], bool]:
+    """Return the configs that words and files mean, and whether they are a batch.
+
+    What is not given is as in `base`.
+    """
     from gage._internal.project.batches import choose_configs, parse_batch
 
     batch = parse_batch(operation, words, args.batches, context.cwd, args.trials is not None)
-    if batch.is_one and not _asks_for_batch(args):
-        return None
+    batch = batch._replace(fixed={**base, **batch.fixed})
+    is_batch = not batch.is_one or _asks_for_batch(args)
     chosen = choose_configs(operation, batch, args.trials, args.seed, args.max_runs)
     if args.seed is None and chosen.seed is not None:
         args.seed = chosen.seed
@@ -159,7 +173,7 @@ def _batch(
     left_out = chosen.total - chosen.same - len(chosen.configs)
     if left_out:
         printer.print_note(f"--max-runs leaves out {left_out} of {chosen.total} runs")
-    return chosen.configs
+    return chosen.configs, is_batch
 
 
 def _with_chosen_runs(
@@ -192,17 +206,22 @@ def new_staged_runs(args: argparse.Namespace, context: Context, durable: bool) -
         GageError: the operation or its config is not right, in which case no run is made; or
             a run could not be staged, in which case it is there as failed.
     """
-    return stage_choices(choose_all(args, context), args, context, durable)
+    return stage_chosen(args, context, durable)[0]
 
 
-def stage_choices(
-    choices: Choices, args: argparse.Namespace, context: Context, durable: bool
-) -> list[Run]:
-    """Create the runs that were chosen and stage them; see `new_staged_runs`."""
+def stage_chosen(
+    args: argparse.Namespace, context: Context, durable: bool
+) -> tuple[list[Run], bool]:
+    """Do what `new_staged_runs` does; tell besides whether there may be more or less than one."""
+    if args.proto is not None:
+        from gage._internal.cli.new_batch import new_staged_of_proto
+
+        return new_staged_of_proto(args, context)
+    choices = choose_all(args, context)
     if choices.is_batch or args.needed:
         from gage._internal.cli.new_batch import new_staged_batch
 
-        return new_staged_batch(choices, args, context)
+        return new_staged_batch(choices, args, context), True
     project, operation, (config,), _ = choices
     home = context.home(project)
     run = create_run(home, operation, config, args.label, args.tags, args.group)
@@ -216,4 +235,4 @@ def stage_choices(
             notice=printer.print_note,
             progress=progress,
         )
-    return [run]
+    return [run], False

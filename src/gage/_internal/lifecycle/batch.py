@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gage._internal import fs
@@ -20,13 +21,13 @@ from gage._internal.lifecycle.stage import fill_run, has_hook, recording_failure
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.store import layout, lock, meta
 from gage._internal.store.failure import record_failed_staging
-from gage._internal.types import Run
+from gage._internal.types import OpDef, Run
 
 if TYPE_CHECKING:
     from gage.plugins import Notice, Progress
 
 # Runs, and seconds, after which those that are ready are called staged.
-_MOST_READY = 100
+_MOST_READY = 50
 _LONGEST_READY = 2.0
 
 
@@ -34,23 +35,18 @@ def stage_batch(
     home: str,
     operation: Operation,
     configs: Sequence[Mapping[str, Any]],
-    project_dir: str | None = None,
+    fill: Callable[[Run], None],
     *,
     group: str | None = None,
     label: str | None = None,
     tags: Sequence[str] = (),
-    strict: bool = False,
-    share: bool = False,
-    notice: Notice = lambda sentence: None,
-    progress: Progress = lambda what, done, total: None,
     find_same: Callable[[Run], Run | None] = lambda run: None,
     on_staged: Callable[[Run], None] = lambda run: None,
-) -> list[Run]:
-    """Create a run for each config and stage it; return those that are staged, in order.
+) -> None:
+    """Create a run for each config, have it filled, and call it staged.
 
     A run for which `find_same` returns another one is needless: it is removed, and was never called
-    staged. `on_staged` is told of each as soon as it is staged. The other arguments are those of
-    `create_run` and `stage_run`.
+    staged. `on_staged` is told of each that is staged. The others are those of `create_run`.
 
     Raises:
         UsageError, SecretWritten, BadConfigValue: something is not right; no run is made.
@@ -59,6 +55,31 @@ def stage_batch(
     """
     for config in configs:
         operation_cmd(operation, config)
+    with _Staging(home, on_staged) as staging:
+        for number, config in enumerate(configs):
+            run = create_run(home, operation, config, label, tags, group, number > 0)
+            with recording_failure(run):
+                fill(run)
+                staging.add(run, find_same)
+            staging.settle()
+
+
+@contextmanager
+def frozen_project(
+    home: str,
+    opdef: OpDef,
+    project_dir: str | None,
+    *,
+    strict: bool = False,
+    share: bool = False,
+    notice: Notice = lambda sentence: None,
+    progress: Progress = lambda what, done, total: None,
+) -> Iterator[Callable[[Run], None]]:
+    """Yield what fills runs of an operation from a project that is frozen for all of them.
+
+    What there is to tell is told once. The arguments are those of `stage_run`; and `share` gives
+    all runs the same files under other names.
+    """
     told: set[str] = set()
 
     def tell(sentence: str) -> None:
@@ -66,38 +87,36 @@ def stage_batch(
             told.add(sentence)
             notice(sentence)
 
-    share = share and not has_hook(operation.opdef)
-    staging = Staging(home, on_staged)
     os.makedirs(home, exist_ok=True)
-    with Frozen(home, project_dir, share) as frozen, staging:
-        for number, config in enumerate(configs):
-            run = create_run(home, operation, config, label, tags, group, number > 0)
-            with recording_failure(run):
-                fill_run(run, project_dir, strict, share, tell, progress, frozen)
-                staging.add(run, find_same)
-            staging.settle()
-    return staging.staged
+    with Frozen(home, project_dir, share and not has_hook(opdef)) as frozen:
+
+        def fill(run: Run) -> None:
+            fill_run(run, project_dir, strict, False, tell, progress, frozen)
+
+        yield fill
 
 
-class Staging:
-    """Runs on their way to be called staged: those that are `staged`, and those that are ready.
+class _Staging:
+    """Runs on their way to be called staged: those that are ready.
 
     A context; what is ready when it is left is called staged, whatever else went wrong.
     """
 
     def __init__(self, home: str, on_staged: Callable[[Run], None]) -> None:
-        self.staged: list[Run] = []
         self._home = home
         self._on_staged = on_staged
         self._ready: list[tuple[Run, str]] = []
         self._since = time.monotonic()
 
-    def __enter__(self) -> Staging:
+    def __enter__(self) -> _Staging:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             self._call_staged()
+        except KeyboardInterrupt:
+            self._call_staged()
+            raise
         except (GageError, OSError):
             # What went wrong first is what is to be told; these runs are failed.
             if error is None:
@@ -143,6 +162,5 @@ class Staging:
             lock.withdraw(run)
             del self._ready[0]
             if meta.has_meta(run, layout.STAGED):
-                self.staged.append(run)
                 self._on_staged(run)
         self._since = time.monotonic()

@@ -77,6 +77,7 @@ def _more(run: Run) -> dict[str, Any]:
             "files": _count_files(run),
             "changed": manifest.find_changed(run),
             "rerun": meta.find_text(run, layout.RERUN),
+            "proto": meta.find_text(run, layout.PROTO),
             "runtime": record_values(runtime) if runtime else None,
             "depends": meta.read_depends(run),
             "requires": [each._asdict() for each in read_requirements(run)],
@@ -107,6 +108,8 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield _line("project", printable(record.opref.namespace))
     if more.get("rerun"):
         yield _line("rerun of", printable(more["rerun"]))
+    if more.get("proto"):
+        yield _line("proto", printable(more["proto"]))
     if record.group:
         yield _line("group", printable(record.group))
     yield _line("status", record.status)

@@ -44,12 +44,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _stage(args: argparse.Namespace, context: Context) -> None:
-    choices = new_run.choose_all(args, context)
-    staged = new_run.stage_choices(choices, args, context, durable=True)
+    staged, are_many = new_run.stage_chosen(args, context, durable=True)
     if context.json:
         found = [{"id": each.id, "run_dir": each.run_dir} for each in staged]
-        is_one = not choices.is_batch and not args.needed
-        printer.print_json(found[0] if is_one else found)
+        printer.print_json(found if are_many else found[0])
         return
     for each in staged:
         printer.print_data(each.id)
