@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from gage._internal.cli import new_run
 from gage._internal.cli.context import Context
@@ -12,12 +13,16 @@ from gage._internal.cli.starting import (
     add_quiet_argument,
     find_isolated,
     print_record,
+    print_records,
     start,
 )
+from gage._internal.store.record import RunRecord
+from gage._internal.types import Run
 
 DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
-    " its exit status is that of this command; 125 means that Gage itself could not do it."
+    " its exit status is that of this command; 125 means that Gage itself could not do it. Where"
+    " config has several values, lr=[0.1,0.01] seed=range(5), there is a run for each combination."
 )
 
 
@@ -32,12 +37,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
-    if args.on:
-        from gage._internal.cli.there import start_there
-
-        staged = new_run.new_staged_run(args, context, durable=True)
-        return start_there(staged, args.on, args, context, print_record)
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
-    staged = new_run.new_staged_run(args, context, durable=False)
-    return start(staged, args, context, print_record)
+    staged = new_run.new_staged_runs(args, context, durable=bool(args.on))
+    if len(staged) == 1:
+        return _start(staged[0], args, context, print_record)
+    return _start_each(staged, args, context)
+
+
+def _start_each(runs: Sequence[Run], args: argparse.Namespace, context: Context) -> int:
+    """Start runs one after the other; return the first exit status that is not 0."""
+    records: list[RunRecord] = []
+    codes = []
+    try:
+        for staged in runs:
+            codes.append(_start(staged, args, context, records.append))
+            if codes[-1] > 128:
+                break
+    finally:
+        if context.json:
+            print_records(records)
+    return next((code for code in codes if code), 0)
+
+
+def _start(
+    run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
+) -> int:
+    if args.on is None:
+        return start(run, args, context, show)
+    from gage._internal.cli.there import start_there
+
+    return start_there(run, args.on, args, context, show)
