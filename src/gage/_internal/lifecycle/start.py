@@ -61,13 +61,15 @@ def start_run(
     force: bool = False,
     notice: Notice = lambda sentence: None,
     sealed: Isolated | None = None,
+    timeout: float | None = None,
 ) -> Outcome:
     """Start a staged run and see it to its end.
 
     `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
     `force` starts it on a system that is not compatible too. `notice` is told in sentences what
     takes long before that. With `sealed` nothing is there for its commands but what a run may rely
-    on, and a file that they reach outside of that is an error.
+    on, and a file that they reach outside of that is an error. After `timeout` seconds the run is
+    told to stop, and has failed.
 
     Raises:
         NotStaged: the run is not staged.
@@ -80,7 +82,7 @@ def start_run(
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
     with ExitStack() as isolations:
-        return _start(run, echo, force, notice, sealed, isolations)
+        return _start(run, echo, force, notice, sealed, isolations, timeout)
 
 
 def _start(
@@ -90,6 +92,7 @@ def _start(
     notice: Notice,
     sealed: Isolated | None,
     isolations: ExitStack,
+    timeout: float | None,
 ) -> Outcome:
     is_fresh = lock.is_kept(run)
     try:
@@ -119,7 +122,9 @@ def _start(
             _remove_spare(run)
             _give_back(run, is_fresh)
             raise
-        ended, error = _execute(run, command, environment, secrets, echo, signals, isolation)
+        ended, error = _execute(
+            run, command, environment, secrets, echo, signals, isolation, timeout
+        )
     return _end(run, ended, error, stamps, secrets, environment, isolation)
 
 
@@ -139,6 +144,7 @@ def _execute(
     echo: Output,
     signals: StopSignals,
     isolation: Isolation | None,
+    timeout: float | None,
 ) -> tuple[Ended, str | None]:
     """Run the command; return how it ended, and what failed that is not its own exit."""
     recorder = _Recorder(run, echo)
@@ -152,9 +158,11 @@ def _execute(
     env = isolation.variables(inherited, own) if isolation else {**inherited, **own}
     spawn = isolation.spawn if isolation else None
     try:
-        ended = execute(args, run.run_dir, env, output.write, run.id, signals, spawn)
+        ended = execute(args, run.run_dir, env, output.write, run.id, signals, spawn, timeout)
         output.close()
         error = recorder.close()
+        if ended.is_late:
+            error = f"the run was stopped: it took longer than {timeout:g} seconds"
     except CannotExecute as failure:
         recorder.close()
         ended, error = Ended(str(failure.exit_code)), str(failure)

@@ -9,10 +9,13 @@ from gage._internal.cli.context import Context
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
+    add_queue_arguments,
     add_quiet_argument,
     find_isolated,
+    is_queued,
     print_record,
     start,
+    start_many,
 )
 
 DESCRIPTION = (
@@ -24,6 +27,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
+    add_queue_arguments(parser)
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
@@ -37,6 +41,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
         staged = new_run.new_staged_run(args, context, durable=True)
         return start_there(staged, args.on, args, context, print_record)
+    if is_queued(args):
+        return start_many([new_run.new_staged_run(args, context, durable=True)], args, context)
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
     staged = new_run.new_staged_run(args, context, durable=False)
