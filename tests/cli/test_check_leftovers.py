@@ -341,7 +341,7 @@ def test_the_lock_of_a_run_that_has_ended(here):
 def test_the_claim_of_a_run_of_which_nothing_was_started(here):
     run = here.runs()[0]
     by_one_that_is_gone(here, run, "lock.acquire(run)")
-    assert status(here, run) == "lost"
+    assert status(here, run) == "staged"
     path = meta(run, "proc/lock")
     what = "the claim of a run of which nothing was started"
     changes = repair(here, Left(path, what, "given back: the run is staged"))
@@ -349,6 +349,14 @@ def test_the_claim_of_a_run_of_which_nothing_was_started(here):
     assert "Given back: process " in meta(run, "log/runner").read_text()
     assert here.gage("start", run.name, "-q").succeeds().out == "ran\n"
     here.gage("start", run.name).fails(125, "run-already-started")
+
+
+def test_a_run_of_which_nothing_was_started_is_started_as_it_is(here):
+    run = here.runs()[0]
+    by_one_that_is_gone(here, run, "lock.acquire(run)")
+    assert here.gage("start", run.name, "-q").succeeds().out == "ran\n"
+    here.gage("start", run.name).fails(125, "run-already-started")
+    here.gage("verify", run.name).succeeds()
 
 
 def test_the_claim_of_a_run_that_was_changed_is_not_given_back(here):
@@ -361,7 +369,7 @@ def test_the_claim_of_a_run_that_was_changed_is_not_given_back(here):
     assert (result, path) == ("failed", str(meta(run, "proc/lock")))
     assert "quick.sh" in text
     assert everything(here) == before
-    assert status(here, run) == "lost"
+    assert status(here, run) == "staged"
 
 
 def test_the_claim_of_a_run_that_may_have_begun_is_not_given_back(here):

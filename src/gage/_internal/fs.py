@@ -246,6 +246,11 @@ def make_read_only(path: str) -> None:
         os.chmod(path, mode & 0o7555)
 
 
+def make_writable(path: str) -> None:
+    """Give the owner's write bit to a file."""
+    os.chmod(path, os.lstat(path).st_mode & 0o7777 | 0o200)
+
+
 def sync(*paths: str) -> None:
     """Wait until all that was written to the file systems of `paths` is on disk.
 

@@ -378,7 +378,7 @@ def _of_lost_holder(run: Run, holder: Holder) -> Iterator[Leftover]:
     if os.path.lexists(layout.meta_path(run, layout.STOPPED)):
         what = "the lock of a run that has ended"
         yield Leftover(path, what, "removed", lambda: lock.release(run))
-    elif _has_not_begun(run) and _is_of_this_boot(holder) and not find_where(run):
+    elif _has_not_begun(run) and lock.is_of_this_boot(holder) and not find_where(run):
         what = "the claim of a run of which nothing was started"
         remedy = "given back: the run is staged"
         yield Leftover(path, what, remedy, lambda: _give_back(run, holder), alone=True)
@@ -393,14 +393,6 @@ def _has_not_begun(run: Run) -> bool:
         os.path.lexists(layout.meta_path(run, name))
         for name in (layout.STARTED, layout.EXIT, layout.STOPPED)
     )
-
-
-def _is_of_this_boot(holder: Holder) -> bool:
-    """Tell whether what a process had done before it ended is what can be seen now.
-
-    After a power cut `started` may be missing where the command had run.
-    """
-    return holder.process.boot_id == proc.this_process().boot_id
 
 
 def _give_back(run: Run, holder: Holder) -> None:

@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, NamedTuple, Protocol
 
 from gage._internal import proc
@@ -82,14 +83,16 @@ def execute(
     run_id: str,
     signals: StopSignals,
     spawn: Spawn | None = None,
+    meanwhile: Callable[[], AbstractContextManager[object]] = nullcontext,
     timeout: float | None = None,
 ) -> Ended:
     """Run a command in `cwd` until it ends, giving each piece of output to `output`.
 
     `output` is called with the stream (`o` or `e`) and the bytes. What `signals`, already entered,
     has caught before is passed on as soon as the command runs. Processes that the command leaves
-    behind are not waited for. `spawn` starts it, if that is not to be done in the usual way. After
-    `timeout` seconds it is told to stop, as if somebody had sent SIGTERM.
+    behind are not waited for. `spawn` starts it, if that is not to be done in the usual way. What
+    `meanwhile` returns is entered when it runs, and left when it has ended. After `timeout` seconds
+    it is told to stop, as if somebody had sent SIGTERM.
 
     Raises:
         CannotExecute: the command is missing or cannot be executed.
@@ -100,7 +103,8 @@ def execute(
     waiter = threading.Thread(target=_wait, args=(child, wake), daemon=True)
     waiter.start()
     try:
-        return _attend(child, output, signals, wake, run_id, timeout)
+        with meanwhile():
+            return _attend(child, output, signals, wake, run_id, timeout)
     except BaseException:
         proc.send_signal(proc.run_processes(run_id, child.pid), signal.SIGKILL)
         raise

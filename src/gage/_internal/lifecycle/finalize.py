@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gage._internal import clock, fs
@@ -36,23 +37,30 @@ def finalize_run(
     secrets: Mapping[str, str] = NOTHING,
     environment: Environment = SYSTEM,
     isolation: Isolation | None = None,
+    meanwhile: Callable[[], AbstractContextManager[object]] = nullcontext,
+    *,
+    hook: bool = True,
 ) -> str | None:
     """Write down what a run has ended with; return why it failed, apart from its exit status.
 
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
     before the run; a file whose stamp is the same is not read again. `secrets` are for the hook,
-    which has the run's `environment` and `isolation` too, and masked in all that is recorded. Each
-    part is tried whatever becomes of the others; the first failure is recorded. `stopped` is
+    which has the run's `environment` and `isolation` too, and masked in all that is recorded;
+    without `hook` there is none. What `meanwhile` returns is entered while files are read.
+
+    Each part is tried whatever becomes of the others; the first failure is recorded. `stopped` is
     stamped last, after a long run when all is on disk, its results too; then the lock is given
     back.
     """
     data = meta.read_opdef(run).data
     mask = Mask(secrets.values())
-    parts: tuple[Callable[[], None], ...] = (
-        lambda: _run_finalize_hook(run, data, secrets, environment, mask, isolation),
+    parts: list[Callable[[], None]] = [
         lambda: _write_summary(run, data, mask),
-        lambda: _write_manifest(run, stamps or {}),
-    )
+        lambda: _write_manifest(run, stamps or {}, meanwhile),
+    ]
+    if hook:
+        environs = secrets, environment, mask, isolation
+        parts.insert(0, lambda: _run_finalize_hook(run, data, *environs))
     for part in parts:
         try:
             part()
@@ -159,8 +167,17 @@ def _number(text: str) -> Any:
     return text
 
 
-def _write_manifest(run: Run, stamps: Mapping[str, Stamp]) -> None:
+def _write_manifest(
+    run: Run,
+    stamps: Mapping[str, Stamp],
+    meanwhile: Callable[[], AbstractContextManager[object]],
+) -> None:
     """Add to the manifest and to the file log what the run generated, changed and removed."""
+    with meanwhile():
+        _write_entries(run, stamps)
+
+
+def _write_entries(run: Run, stamps: Mapping[str, Stamp]) -> None:
     staged = {entry.path: entry for entry in manifest.read_manifest(run).staged}
     found = fs.scan(run.run_dir)
     ended: list[Entry] = []

@@ -6,11 +6,12 @@ Needs nothing but the run and meta directories and the standard library.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from gage._internal import clock, fs
+from gage._internal import clock, fs, proc
 from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
 from gage._internal.fs import Stamp
 from gage._internal.lifecycle.containers import container_command
@@ -25,11 +26,15 @@ from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, StopS
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
+from gage._internal.lifecycle.resume import Gone, find_gone, is_resumable, reopen, take_over
 from gage._internal.lifecycle.secret_values import read_secrets, secret_names
 from gage._internal.lifecycle.system.compare import Comparison, check_system
 from gage._internal.store import layout, lock, meta, status
+from gage._internal.store.attempts import list_attempts
 from gage._internal.store.command_lines import RUN
+from gage._internal.store.heartbeat import Heart
 from gage._internal.store.logs import counted, log_action
+from gage._internal.store.manifest import read_manifest
 from gage._internal.store.output import OutputWriter
 from gage._internal.store.verify import verify
 from gage._internal.types import NOTHING, OpCmd, Run
@@ -96,7 +101,8 @@ def _start(
 ) -> Outcome:
     is_fresh = lock.is_kept(run)
     try:
-        command, unmet, stamps, secrets = _prepare(run, force)
+        gone = None if is_fresh else _find_gone(run, notice)
+        command, unmet, stamps, secrets = _prepare(run, force, gone)
         environment = find_environment(run, notice)
         isolation = _isolate(run, environment, sealed, isolations) if sealed else None
     except BaseException:
@@ -104,8 +110,11 @@ def _start(
             _give_back(run, is_fresh)
         raise
     with StopSignals() as signals, ExitStack() as stack:
-        _claim(run)
+        _claim(run, gone)
         try:
+            if gone and gone.has_begun:
+                stamps = _of_staged(run, stamps)
+                reopen(run)
             log_action(run, f"Verified {counted(len(stamps), 'file')}")
             for each in unmet:
                 needed = each.requirement
@@ -115,17 +124,20 @@ def _start(
             fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
             if isolation:
                 isolation.record()
-            log_action(run, "Starting " + " ".join(command.args))
-            meta.write_time(run, layout.STARTED, clock.now())
+            attempt = len(list_attempts(run)) + 1
+            number = f"attempt {attempt}: " if attempt > 1 else ""
+            log_action(run, f"Starting {number}" + " ".join(command.args))
+            if not meta.has_meta(run, layout.STARTED):
+                meta.write_time(run, layout.STARTED, clock.now())
         except OSError:
             # Nothing has run: the run stays staged.
             _remove_spare(run)
             _give_back(run, is_fresh)
             raise
-        ended, error = _execute(
-            run, command, environment, secrets, echo, signals, isolation, timeout
-        )
-    return _end(run, ended, error, stamps, secrets, environment, isolation)
+        heart = Heart(run, lambda: proc.send_signal(proc.run_processes(run.id), signal.SIGKILL))
+        doing = _Doing(run, attempt, environment, secrets, isolation, heart, timeout)
+        ended, error = _execute(doing, command, echo, signals)
+    return _end(doing, ended, error, stamps)
 
 
 def _isolate(
@@ -136,21 +148,28 @@ def _isolate(
     return isolations.enter_context(isolate(run, environment, sealed))
 
 
+class _Doing(NamedTuple):
+    """A run that is executed: its attempt, what its commands find, the right to do it, its time."""
+
+    run: Run
+    attempt: int
+    environment: Environment
+    secrets: Mapping[str, str]
+    isolation: Isolation | None
+    heart: Heart
+    timeout: float | None
+
+
 def _execute(
-    run: Run,
-    command: OpCmd,
-    environment: Environment,
-    secrets: Mapping[str, str],
-    echo: Output,
-    signals: StopSignals,
-    isolation: Isolation | None,
-    timeout: float | None,
+    doing: _Doing, command: OpCmd, echo: Output, signals: StopSignals
 ) -> tuple[Ended, str | None]:
     """Run the command; return how it ended, and what failed that is not its own exit."""
+    run, environment, isolation = doing.run, doing.environment, doing.isolation
     recorder = _Recorder(run, echo)
-    output = MaskedOutput(Mask(secrets.values()), recorder.write)
+    output = MaskedOutput(Mask(doing.secrets.values()), recorder.write)
     own = {"PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"), **command.env}
-    own |= {**environment.variables, **secrets, **run_env(run)}
+    own |= {**environment.variables, **doing.secrets, **run_env(run)}
+    own["RUN_ATTEMPT"] = str(doing.attempt)
     args = command.args
     if environment.container:
         args, own = container_command(environment.container, run.run_dir, own, args)
@@ -158,11 +177,14 @@ def _execute(
     env = isolation.variables(inherited, own) if isolation else {**inherited, **own}
     spawn = isolation.spawn if isolation else None
     try:
-        ended = execute(args, run.run_dir, env, output.write, run.id, signals, spawn, timeout)
+        ended = execute(
+            *(args, run.run_dir, env, output.write, run.id, signals, spawn),
+            *(doing.heart.beating, doing.timeout),
+        )
         output.close()
         error = recorder.close()
         if ended.is_late:
-            error = f"the run was stopped: it took longer than {timeout:g} seconds"
+            error = f"the run was stopped: it took longer than {doing.timeout:g} seconds"
     except CannotExecute as failure:
         recorder.close()
         ended, error = Ended(str(failure.exit_code)), str(failure)
@@ -184,13 +206,12 @@ def _end_isolated(
 
 
 def _prepare(
-    run: Run, force: bool
+    run: Run, force: bool, gone: Gone | None
 ) -> tuple[OpCmd, Sequence[Comparison], Mapping[str, Stamp], Mapping[str, str]]:
     """Return what starts a run, what of its needs is not met, its files, and its secrets.
 
     All is then as it was staged, and the system has what is needed, unless by `force`.
     """
-    _check_staged(run)
     meta.check_schema(run)
     # Needed when the run has ended: what cannot be read is to be known before it starts.
     names = secret_names(meta.read_opdef(run).data)
@@ -201,8 +222,15 @@ def _prepare(
         return command, unmet, verify(run), secrets
     except RunChanged:
         # Another may have started it meanwhile, and what it generates is no change.
-        _check_staged(run)
+        if gone is None:
+            _check_staged(run)
         raise
+
+
+def _of_staged(run: Run, stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
+    """Return the stamps of the files that are what they were staged as."""
+    same = (e.path for e in read_manifest(run).staged if not e.superseded)
+    return {path: stamps[path] for path in same if path in stamps}
 
 
 def _give_back(run: Run, is_fresh: bool) -> None:
@@ -210,6 +238,20 @@ def _give_back(run: Run, is_fresh: bool) -> None:
     if is_fresh:
         fs.sync(run.run_dir, layout.run_meta_dir(run))
     lock.release(run)
+
+
+def _find_gone(run: Run, notice: Notice) -> Gone | None:
+    """Return the attempt that is gone on with; None where the run is staged, to be started.
+
+    Raises:
+        NotStaged: the run is not staged.
+        AlreadyStarted: it was started, and is not to be again.
+    """
+    gone = find_gone(run, notice)
+    if gone and (is_resumable(run) or not gone.has_begun):
+        return gone
+    _check_staged(run)
+    return None
 
 
 def _check_staged(run: Run) -> None:
@@ -234,9 +276,12 @@ def _already_started(run: Run, found: str) -> AlreadyStarted:
     )
 
 
-def _claim(run: Run) -> None:
+def _claim(run: Run, gone: Gone | None) -> None:
+    if gone:
+        take_over(run, gone)
+        return
     try:
-        lock.acquire(run)
+        lock.acquire(run, lock.heartbeat())
     except FileExistsError:
         raise _already_started(run, status.run_status(run)) from None
     # A claim that came just after another run of it ended finds what that left.
@@ -252,16 +297,15 @@ def _remove_spare(run: Run) -> None:
         pass
 
 
-def _end(
-    run: Run,
-    ended: Ended,
-    error: str | None,
-    stamps: Mapping[str, Stamp],
-    secrets: Mapping[str, str],
-    environment: Environment,
-    isolation: Isolation | None,
-) -> Outcome:
-    """Record how the command ended, at once, then finalize the run."""
+def _end(doing: _Doing, ended: Ended, error: str | None, stamps: Mapping[str, Stamp]) -> Outcome:
+    """Record how the command ended, at once, then finalize the run.
+
+    Of a run that another process has taken over, nothing is recorded.
+    """
+    run, heart = doing.run, doing.heart
+    code = status.exit_code(ended.exit_text)
+    if not heart.beat():
+        return Outcome(code, ended.signal, "another process has taken it over")
     _remove_spare(run)
     if ended.signal:
         meta.write_text(run, layout.SIGNAL, ended.signal)
@@ -270,8 +314,9 @@ def _end(
     if ended.left:
         pids = ", ".join(map(str, ended.left))
         log_action(run, f"Left running: {pids}")
-    error = finalize_run(run, error, stamps, secrets, environment, isolation)
-    return Outcome(status.exit_code(ended.exit_text), ended.signal, error)
+    hook = doing.environment, doing.isolation
+    error = finalize_run(run, error, stamps, doing.secrets, *hook, heart.beating)
+    return Outcome(code, ended.signal, error)
 
 
 class _Recorder:

@@ -22,6 +22,7 @@ from gage._internal.lifecycle.stop import stop_run
 from gage._internal.portable.capsule import has_runs
 from gage._internal.portable.pack import pack_runs
 from gage._internal.portable.unpack import Inside, looking_inside, unpack_capsule, verify_capsule
+from gage._internal.runner.job import execute_job
 from gage._internal.store import layout, lock, meta
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.following import iter_output
@@ -49,7 +50,7 @@ def main(argv: Sequence[str], capsule: str) -> int:
         return int(_COMMANDS[command](args, capsule))
     except (GageError, OSError) as error:
         sys.stderr.write(_message(error))
-        if command == "start":
+        if command in ("start", "job"):
             return _CANNOT
         return error.exit_code if isinstance(error, GageError) else 1
     except KeyboardInterrupt:
@@ -79,6 +80,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
     _add_outside_links(start)
     start.add_argument(
         "--detach", action="store_true", help="leave it running, and return as soon as it does"
+    )
+    job = commands.add_parser("job", help="execute a run as the job of an engine")
+    job.add_argument("run", metavar="RUN_DIR|NUMBER")
+    job.add_argument(
+        "--of", metavar="FILE", help="a JSON list of run directories that NUMBER is one of, from 0"
     )
     stop = commands.add_parser("stop", help="stop a run with all its processes")
     stop.add_argument("run", metavar="RUN_DIR")
@@ -243,6 +249,13 @@ def _message(error: GageError | OSError) -> str:
     return f"gage: {first} [{error.reference}]{newline}{rest}\n{hint}"
 
 
+def _job(args: argparse.Namespace, capsule: str) -> int:
+    run_dir = args.run
+    if args.of:
+        run_dir = json.loads(fs.read_bytes(args.of))[int(args.run)]
+    return execute_job(_run_at(run_dir), _tell)
+
+
 def _stop(args: argparse.Namespace, capsule: str) -> int:
     run = _run_at(args.run)
     stop_run(run)
@@ -335,6 +348,7 @@ _COMMANDS = {
     "check": _check,
     "unpack": _unpack,
     "start": _start,
+    "job": _job,
     "stop": _stop,
     "logs": _logs,
     "state": _state,

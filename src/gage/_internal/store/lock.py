@@ -1,7 +1,13 @@
 """Who is staging or running a run: the lock, which is also the claim to start it.
 
 The lock is made by linking, so of several processes one gets it, on a network file system
-too. It is never broken: a lock whose process is gone tells what became of the run.
+too. It is never broken: a lock whose process is gone tells what became of the run, until somebody
+with the right to (see `attempts`) passes it on.
+
+Whether a process lives is seen on its own host only. So whoever executes a run touches the lock
+every `beats` seconds, which stand in it; where that was not done for long, and the process cannot
+be seen, it counts as gone. The time that counts is that of the file, by the clock of the file
+system; hosts whose clocks differ by minutes mistake each other's runs.
 
 Before a run has a meta directory that could hold a lock, a mark in the runs home tells who
 makes it. It stays until the run is staged, so that what was interrupted is found by a look at
@@ -12,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import NamedTuple
 
 from gage._internal import fs
@@ -22,16 +29,31 @@ from gage._internal.types import Run
 # Nobody: what a lock tells whose content a power cut has taken.
 _NO_PROCESS = ProcessId("", "", "", 0, "")
 
+BEATS_VARIABLE = "GAGE_HEARTBEAT"
+_DEFAULT_BEATS = 15.0
+# So many beats that nobody saw are a process that is gone: a network file system tells of a time
+# some minutes late.
+_MISSED = 12
+
 # Locks that this process holds for whoever acquires them next in it, with its pid, since a
 # fork does not inherit them.
 _kept: set[tuple[int, Run]] = set()
 
 
 class Holder(NamedTuple):
-    """The process that holds a lock, and whether it lives (None: cannot be known here)."""
+    """The process that holds a lock, and whether it lives (None: cannot be known here).
+
+    `beats` are the seconds between two times that it touches the lock, 0 where it never does.
+    """
 
     process: ProcessId
     alive: bool | None
+    beats: float = 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a touch after which it counts as gone."""
+        return self.beats * _MISSED
 
     def __str__(self) -> str:
         if self.process == _NO_PROCESS:
@@ -39,17 +61,20 @@ class Holder(NamedTuple):
         return f"process {self.process.pid} on {self.process.host}"
 
 
-def acquire(run: Run) -> None:
-    """Take the lock of a run for this process.
+def acquire(run: Run, beats: float = 0) -> None:
+    """Take the lock of a run for this process, which touches it every `beats` seconds.
 
     Raises:
         FileExistsError: the lock is held, or was when its process ended.
     """
+    data = _lock_bytes(this_process(), beats)
     try:
         _kept.remove((os.getpid(), run))
     except KeyError:
-        data = meta.json_bytes(this_process()._asdict())
         fs.create_file(layout.meta_path(run, layout.LOCK), data)
+    else:
+        if beats:
+            fs.replace_file(layout.meta_path(run, layout.LOCK), data)
 
 
 def keep(run: Run) -> None:
@@ -68,9 +93,43 @@ def release(run: Run) -> None:
     fs.remove_file(layout.meta_path(run, layout.LOCK))
 
 
-def pass_on(run: Run, process: ProcessId) -> None:
+def pass_on(run: Run, process: ProcessId, beats: float = 0) -> None:
     """Give the lock that this process holds, or has the right to, to a process, maybe elsewhere."""
-    fs.replace_file(layout.meta_path(run, layout.LOCK), meta.json_bytes(process._asdict()))
+    fs.replace_file(layout.meta_path(run, layout.LOCK), _lock_bytes(process, beats))
+
+
+def _lock_bytes(process: ProcessId, beats: float) -> bytes:
+    return meta.json_bytes({**process._asdict(), **({"beats": beats} if beats else {})})
+
+
+def touch(run: Run) -> bool:
+    """Touch the lock that this process holds; tell whether it still does."""
+    path = layout.meta_path(run, layout.LOCK)
+    try:
+        found = _parse(run, fs.read_bytes(path))
+        if found.process != this_process():
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def heartbeat() -> float:
+    """Return the seconds between two touches: the environment's `GAGE_HEARTBEAT`, or 15."""
+    try:
+        beats = float(os.environ.get(BEATS_VARIABLE, _DEFAULT_BEATS))
+    except ValueError:
+        return _DEFAULT_BEATS
+    return beats if beats > 0 else _DEFAULT_BEATS
+
+
+def last_touched(run: Run) -> int | None:
+    """Return when the lock was touched last, in nanoseconds; None where there is none."""
+    try:
+        return os.stat(layout.meta_path(run, layout.LOCK)).st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def find_holder(run: Run) -> Holder | None:
@@ -78,14 +137,29 @@ def find_holder(run: Run) -> Holder | None:
     data = meta.find_meta(run, layout.LOCK)
     if data is None:
         return None
+    holder = _parse(run, data)
+    if holder.alive is None and holder.beats:
+        touched = last_touched(run)
+        if touched is not None and time.time() - touched / 10**9 > holder.patience:
+            return holder._replace(alive=False)
+    return holder
+
+
+def _parse(run: Run, data: bytes) -> Holder:
     if not data:
         return Holder(_NO_PROCESS, alive=False)
     try:
         fields = json.loads(data)
+        beats = fields.pop("beats", 0)
         process = ProcessId(**fields)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise meta.damaged(run, layout.LOCK, "is not a process") from None
-    return Holder(process, is_alive(process))
+    return Holder(process, is_alive(process), float(beats))
+
+
+def is_of_this_boot(holder: Holder) -> bool:
+    """Tell whether what a process had done before it ended is what can be seen now."""
+    return holder.process.boot_id == this_process().boot_id
 
 
 def announce(run: Run) -> None:

@@ -82,6 +82,12 @@ def seal_ended(run: Run, stopped: str) -> None:
     meta.write_meta(run, layout.SEAL, os.fsencode(text))
 
 
+def reopen_seal(run: Run) -> None:
+    """Leave of a seal what a run was staged with: it goes on."""
+    text = os.fsdecode(meta.read_meta(run, layout.SEAL))
+    meta.write_meta(run, layout.SEAL, os.fsencode(text.partition(_ENDED + "\n")[0]))
+
+
 def read_seal(run: Run) -> Seal:
     """Return the seal of a run that is or was staged.
 

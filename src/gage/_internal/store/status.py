@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gage._internal import proc
 from gage._internal.store import layout, lock, meta
+from gage._internal.store.lock import Holder
 from gage._internal.types import Run
 
 UNKNOWN = "unknown"
@@ -48,13 +49,29 @@ def run_status(run: Run) -> str:
         return RUNNING if staged else STAGING
     if meta.has_meta(run, layout.STOPPED) or (staged and meta.has_meta(run, layout.EXIT)):
         return _ended(run)
+    if staged and not has_begun(run, holder):
+        return STAGED
     return LOST if staged else FAILED
+
+
+def has_begun(run: Run, holder: Holder | None) -> bool:
+    """Tell whether the command of a staged run may have been started, whose holder is gone.
+
+    After a power cut `started` may be missing where it was, so only in the boot of the holder does
+    that tell anything.
+    """
+    if meta.has_meta(run, layout.STARTED):
+        return True
+    return holder is not None and not lock.is_of_this_boot(holder)
 
 
 def _ended(run: Run) -> str:
     exit_text = meta.find_text(run, layout.EXIT)
-    if exit_text is None or meta.has_meta(run, layout.ERROR):
+    if meta.has_meta(run, layout.ERROR):
         return FAILED
+    if exit_text is None:
+        # Nobody saw it end: who executed it was gone.
+        return TERMINATED if meta.has_meta(run, layout.STARTED) else FAILED
     if meta.has_meta(run, layout.SIGNAL):
         return TERMINATED
     if exit_text.startswith("SIG"):
@@ -84,7 +101,9 @@ def find_reason(run: Run, status: str) -> str | None:
         return f"the runner was interrupted: {_gone(run)}"
     if status == TERMINATED:
         sent = meta.find_text(run, layout.SIGNAL)
-        return f"stopped by {sent or exit_text}"
+        if sent or exit_text:
+            return f"stopped by {sent or exit_text}"
+        return "its runner was gone when it was started again, and it is not resumable"
     if status == FAILED and exit_text is not None:
         how = "was ended by" if exit_text.startswith("SIG") else "exited with"
         return f"the command {how} {exit_text}"

@@ -1,0 +1,119 @@
+"""Go on with a run that was stopped, or whose runner is gone: in its directory, a next attempt.
+
+Only a run whose operation says `resumable` executes again once its command has begun; one whose
+runner was gone before that is started as if nothing had been. Whoever has the right to the next
+attempt (see `store.attempts`) passes the lock on to itself and opens the run again: what tells of
+its end is kept in the record of the attempt and removed from where it stood, so that at any moment
+the run is either ended, or lost, or executes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gage._internal import clock, fs
+from gage._internal.errors import AlreadyStarted
+from gage._internal.proc import ProcessId, is_alive, this_process
+from gage._internal.store import attempts, layout, lock, manifest, meta, output, status
+from gage._internal.store.attempts import Attempt
+from gage._internal.store.manifest import Manifest
+from gage._internal.store.seal import reopen_seal
+from gage._internal.types import Run
+
+_POLL = 0.5
+# Microseconds that a process may take from its right to the next attempt to the lock.
+_LONGEST_TAKING = 180 * 10**6
+
+Notice = Callable[[str], None]
+
+
+class Gone(NamedTuple):
+    """A run that nobody executes any more, and may be gone on with.
+
+    `attempt` is the number of the attempt that is over, `process` what made it, where that is
+    known; `has_begun` tells whether the command was ever started.
+    """
+
+    attempt: int
+    process: ProcessId | None
+    has_begun: bool
+
+
+def find_gone(run: Run, notice: Notice = lambda sentence: None) -> Gone | None:
+    """Return what there is to go on with; None where the run is executed, or has ended for good.
+
+    A process on another host that cannot be seen is watched for a while, before it counts as gone.
+    """
+    if not meta.has_meta(run, layout.STAGED):
+        return None
+    found = status.run_status(run)
+    holder = lock.find_holder(run)
+    if found not in (status.LOST, status.TERMINATED) and not (found == status.STAGED and holder):
+        return None
+    made = attempts.list_attempts(run)
+    stopped = meta.find_time(run, layout.STOPPED)
+    if made and _is_being_taken(made[-1], holder, stopped):
+        return None
+    if holder and is_alive(holder.process) is None and not _stays_untouched(run, holder, notice):
+        return None
+    process = holder.process if holder else (made[-1].next if made else None)
+    return Gone(len(made) + 1, process, status.has_begun(run, holder))
+
+
+def _is_being_taken(last: Attempt, holder: lock.Holder | None, stopped: int | None) -> bool:
+    """Tell whether somebody has the right to go on, and may be about to take the lock."""
+    has_it = holder is not None and holder.process == last.next
+    if has_it or (stopped is not None and stopped > last.resumed):
+        return False
+    return is_alive(last.next) is not False and clock.now() - last.resumed < _LONGEST_TAKING
+
+
+def is_resumable(run: Run) -> bool:
+    """Tell whether a run may execute once more after its command has begun."""
+    return bool(meta.read_opdef(run).data.get("resumable"))
+
+
+def take_over(run: Run, gone: Gone) -> None:
+    """Take the lock of a run that nobody executes any more, to go on with it or to end it.
+
+    Raises:
+        AlreadyStarted: another process has it.
+    """
+    try:
+        attempts.claim_next(run, gone.attempt, gone.process)
+    except FileExistsError:
+        raise AlreadyStarted(f"run {run.id} is being started by another process") from None
+    lock.pass_on(run, this_process(), lock.heartbeat())
+
+
+def reopen(run: Run) -> None:
+    """Open a run that was taken over again: nothing tells of its end any more.
+
+    The seal comes first: without what it says of the end, the rest may be in any state.
+    """
+    reopen_seal(run)
+    staged = tuple(e._replace(superseded=False) for e in manifest.read_manifest(run).staged)
+    manifest.write_manifest(run, Manifest(staged))
+    for name in (layout.RUNNER_LOG, layout.FILES_LOG, layout.PATCHED_LOG):
+        if meta.has_meta(run, name):
+            fs.make_writable(layout.meta_path(run, name))
+    for phase in output.phases(run):
+        for path in (layout.output_path(run, phase), layout.output_index_path(run, phase)):
+            fs.make_writable(path)
+    attempts.forget_end(run)
+
+
+def _stays_untouched(run: Run, holder: lock.Holder, notice: Notice) -> bool:
+    """Watch the lock of a process that cannot be seen, for as long as it would take to touch it."""
+    touched = lock.last_touched(run)
+    until = time.monotonic() + holder.patience
+    notice(
+        f"run {run.id} was executed by {holder}: waiting {holder.patience:.0f}s for a sign of it"
+    )
+    while time.monotonic() < until:
+        time.sleep(min(_POLL, holder.beats))
+        if lock.last_touched(run) != touched:
+            return False
+    return True
