@@ -65,6 +65,12 @@ class ConfigFileError(GageError):
     reference = "config-file-invalid"
 
 
+class BatchFileError(GageError):
+    """A file of a batch is missing, cannot be parsed, or has no rows."""
+
+    reference = "batch-file-invalid"
+
+
 class UnknownPlugin(GageError):
     """A resolver, runtime or other plugin that is not installed."""
 

@@ -15,14 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gage._internal.cli import printer
-from gage._internal.cli.many import called, tell_dropped, tell_end, tell_stopping
+from gage._internal.cli.many import called, tell_dropped, tell_end, tell_stopping, what_of
 from gage._internal.cli.progress import Said, read_said
 from gage._internal.cli.times import duration_text
-from gage._internal.cli.values import config_text
-from gage._internal.errors import RunDamaged
 from gage._internal.fs import printable
 from gage._internal.lifecycle.queue import Counts, End, Running, Task
-from gage._internal.store import layout, meta
+from gage._internal.store import layout
 from gage._internal.store.command_lines import RUN
 from gage._internal.types import Run
 
@@ -117,13 +115,7 @@ def draw(
 
 @functools.cache
 def _what(run: Run | None) -> str:
-    """Return which operation a run executes, with which config."""
-    if run is None:
-        return ""
-    try:
-        return f"{printable(meta.read_opref(run).name)} {config_text(meta.read_config(run))}"
-    except RunDamaged:
-        return ""
+    return "" if run is None else what_of(run)
 
 
 def _progress_cells(said: Said) -> tuple[ProgressBar | str, str]:

@@ -10,6 +10,8 @@ from gage._internal import fs
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.starting import find_isolated, print_records, tell_ended
+from gage._internal.cli.values import config_text
+from gage._internal.errors import RunDamaged
 from gage._internal.fs import printable
 from gage._internal.lifecycle.budget import find_machine, said_resources
 from gage._internal.lifecycle.queue import (
@@ -59,8 +61,7 @@ def work(tasks: Sequence[Task], args: argparse.Namespace, context: Context) -> i
 
     def start(run: Run) -> Outcome:
         def notice(sentence: str) -> None:
-            if not is_live:
-                printer.print_note(f"run {run_name(run.id)}: {sentence}")
+            printer.print_note(f"run {run_name(run.id)}: {sentence}")
 
         echo = _silent if is_apart else printer.Echo(stdout=2 if context.json else 1)
         return start_run(run, echo, force=force, notice=notice, sealed=sealed, timeout=args.timeout)
@@ -70,8 +71,10 @@ def work(tasks: Sequence[Task], args: argparse.Namespace, context: Context) -> i
     if is_live:
         from gage._internal.cli.live import Live
 
+        # Nothing but the view itself may draw.
+        begin = printer.print_no_notes
         with Live() as view:
-            done = work_through(tasks, start, _retry, limits, machine, view)
+            done = work_through(tasks, start, _retry, limits, machine, view, begin)
     else:
         done = work_through(tasks, start, _retry, limits, machine, view)
     if context.json:
@@ -108,7 +111,8 @@ class _Plain:
 
     def began(self, running: Running) -> None:
         if self._with_starts and not self._is_quiet and running.run is not None:
-            printer.print_note(f"run {called(running.task, running.run)} started")
+            name = called(running.task, running.run)
+            printer.print_note(f"run {name} started: {what_of(running.run)}")
 
     def ended(self, end: End, again: bool) -> None:
         tell_end(end, again, self._json, self._is_quiet)
@@ -127,6 +131,15 @@ def called(task: Task, run: Run | None) -> str:
     """Return what people call a task: the name of its run, or of what is to be one."""
     run = run or task.run
     return run_name(run.id) if run is not None else printable(task.name)
+
+
+def what_of(run: Run) -> str:
+    """Return which operation a run executes, with which config."""
+    try:
+        opref, config = meta.read_opref(run), meta.read_config(run)
+    except RunDamaged as error:
+        return error.message
+    return f"{printable(opref.name)} {config_text(config)}".rstrip()
 
 
 def tell_end(end: End, again: bool, as_json: bool, is_quiet: bool) -> None:

@@ -86,6 +86,13 @@ def print_error(error: GageError, as_json: bool) -> None:
         _print_to_stderr(f"hint: {error.hint}")
 
 
+def print_no_notes() -> None:
+    """Let nothing that is no data be printed any more by this process."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
 @contextmanager
 def printing_above(draw: Callable[[str], None]) -> Iterator[None]:
     """Let what is no data be printed, within a context, by what draws on the terminal."""

@@ -127,17 +127,19 @@ def work_through(
     limits: Limits,
     machine: Machine,
     view: View,
+    begin: Callable[[], None] = lambda: None,
 ) -> Done:
     """Start runs, and see all of them to their ends.
 
-    In children, `start` starts one and sees it to its end, and `retry` makes a new run of one that
-    has failed. After a signal that asks to stop nothing is started any more.
+    In children, which `begin` is called in first, `start` starts one and sees it to its end, and
+    `retry` makes a new run of one that has failed. After a signal that asks to stop nothing is
+    started any more.
     """
     # What is there by now is never collected: children would copy it to look at it.
     gc.freeze()
     try:
         with Attention() as attention:
-            return _Queue(tasks, start, retry, limits, machine, view, attention).work()
+            return _Queue(tasks, start, retry, limits, machine, view, begin, attention).work()
     finally:
         gc.unfreeze()
 
@@ -161,6 +163,7 @@ class _Queue:
         limits: Limits,
         machine: Machine,
         view: View,
+        begin: Callable[[], None],
         attention: Attention,
     ) -> None:
         self._start = start
@@ -169,6 +172,7 @@ class _Queue:
         self._budget = Budget(machine)
         self._has_gpus = any(task.resources.gpus for task in tasks)
         self._view = view
+        self._begin = begin
         self._attention = attention
         self._order = {task.name: number for number, task in enumerate(tasks)}
         self._waiting = list(tasks)
@@ -212,10 +216,10 @@ class _Queue:
         is_awaited = any(c.task.name not in self._runs for c in self._children.values())
         return _POLL if is_awaited else self._view.interval
 
-    def _drop(self, task: Task, reason: str, code: int = CANNOT) -> None:
+    def _drop(self, task: Task, reason: str, why: str | None = None) -> None:
         self._waiting.remove(task)
-        self._failed[task.name] = reason
-        self._codes[task.name] = code
+        self._failed[task.name] = why or f"{task.name} is not run: {reason}"
+        self._codes[task.name] = CANNOT
         self._view.dropped(task, reason)
 
     def _drop_needless(self) -> None:
@@ -226,7 +230,7 @@ class _Queue:
             for task in self._waiting[:]:
                 failed = next((name for name in task.needs if name in self._failed), None)
                 if failed is not None:
-                    self._drop(task, f"{failed} failed: {self._failed[failed]}")
+                    self._drop(task, self._failed[failed], self._failed[failed])
                     found = True
 
     def _start_those_that_fit(self) -> None:
@@ -269,6 +273,7 @@ class _Queue:
         try:
             made: list[Run] = []
             self._attention.leave_to(lambda number, frame: _stop_child(number, made))
+            self._begin()
             if self._limits.is_apart:
                 null = os.open(os.devnull, os.O_RDONLY)
                 os.dup2(null, 0)
@@ -364,7 +369,7 @@ class _Queue:
             return
         self._codes[task.name] = code
         if code:
-            self._failed[task.name] = _reason(end)
+            self._failed[task.name] = f"{task.name} failed: {_reason(end)}"
 
     def _running(self) -> list[Running]:
         return [
