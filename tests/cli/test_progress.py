@@ -25,7 +25,7 @@ from rich.progress import track
 print("loading", flush=True)
 console = Console(force_terminal=True, color_system={colours}, width={width})
 for number in track(range(40), console=console, description="Training {number}%"):
-    __import__("time").sleep(0.005)
+    __import__("time").sleep(0.02)
 """
 
 
@@ -74,15 +74,9 @@ def test_what_is_left_is_told_where_it_is_known():
 @pytest.mark.parametrize(
     "line",
     [
-        *(
-            "45/100",
-            "45%",
-            "loss 45% | 3",
-            "step 45/100 [00:03]",
-            "epoch 3/10",
-            "12it [00:01, 9it/s]",
-        ),
-        *("145%|##| 45/100 [00:03<00:04]", "━━━━━━━━", "a | b | 45% 0:00:03", "100%"),
+        *("45/100", "45%", "100%", "loss 45% | 3", "step 45/100 [00:03]", "epoch 3/10"),
+        *("12it [00:01, 9it/s]", "145%|##| 45/100 [00:03<00:04]", "━━━━━━━━"),
+        "a | b | 45% 0:00:03",
     ],
 )
 def test_what_may_mean_something_else_is_no_progress(line):

@@ -64,13 +64,13 @@ def test_a_scheduler_that_is_killed_at_any_point_loses_no_run_and_starts_none_tw
     while list_staged(str(home)):
         with start(home, "-q", jobs=2) as scheduler:
             # To be killed while it starts runs, it has to be let start some.
-            before, upto = len(executed(ids)), chance.randrange(1, 20)
+            before, upto = len(executed(ids)), chance.randrange(1, 30)
             while len(executed(ids)) < before + upto and scheduler.poll() is None:
-                pass
+                time.sleep(0.005)
             scheduler.kill()
             kills += scheduler.wait() == -signal.SIGKILL
     wait_until_none_runs(home)
-    assert kills > 8
+    assert kills > 5
     assert executed(ids) == Counter(run.id for run in runs_of(home))
     assert {status.run_status(run) for run in runs_of(home)} == {status.COMPLETED}
 
@@ -94,7 +94,7 @@ def test_children_that_are_killed_leave_what_happened(many, tmp_path):
         for pid in runners:
             os.kill(int(pid), signal.SIGKILL)
         while sum(status.run_status(run) == status.LOST for run in runs_of(home)) < 4:
-            pass
+            time.sleep(0.005)
         scheduler.terminate()
         scheduler.communicate()
     counts = Counter(status.run_status(run) for run in runs_of(home))
@@ -107,7 +107,7 @@ def test_children_that_are_killed_leave_what_happened(many, tmp_path):
 def wait_until_execute(home: Path, count: int) -> None:
     """Wait until commands execute: a run that was only claimed is still staged if it is killed."""
     while sum(meta_file(run, "output/run").exists() for run in runs_of(home)) < count:
-        pass
+        time.sleep(0.005)
 
 
 def children(pid: int) -> list[str]:
@@ -137,7 +137,7 @@ def test_a_signal_while_runs_come_and_go_leaves_none_half_done(many, tmp_path):
         with start(home, "-q", jobs=3) as scheduler:
             upto = len(executed(ids)) + chance.randrange(1, 12)
             while len(executed(ids)) < upto and scheduler.poll() is None:
-                pass
+                time.sleep(0.005)
             scheduler.send_signal(signal.SIGTERM)
             _, said = scheduler.communicate()
             assert scheduler.returncode in (0, 128 + signal.SIGTERM), said
