@@ -1,4 +1,4 @@
-"""This machine, later: runs executed one after the other, or some at once, without a terminal.
+"""The machine one is at, later: runs executed one by one, or some at once, without a terminal.
 
 A submission has a process of its own, which goes on when the terminal is closed. What it does can
 be told without asking it, by what is locked: the record of a submission, among those of the user,
