@@ -65,13 +65,13 @@ class Local:
             record = {"folder": submission.folder, "host": os.uname().nodename}
             record_fd = _create_locked(_record(submission.name), json.dumps(record).encode())
             try:
-                pid = _start_supervisor(submission.folder, record_fd)
+                _start_supervisor(submission.folder, record_fd)
             except OSError:
                 os.unlink(_record(submission.name))
                 raise
             finally:
                 os.close(record_fd)
-        return [f"{pid}.{number}@{os.uname().nodename}" for number in range(len(needed))]
+        return [_word(submission.name, n, record["host"]) for n in range(len(needed))]
 
     def poll(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> Sequence[JobState]:
         """Look at what is locked."""
@@ -153,10 +153,14 @@ def _check_resources(needed: Sequence[Resources]) -> None:
             raise EngineFailed(f"a run cannot be executed here: {lack}")
 
 
-def _start_supervisor(folder: str, record_fd: int) -> int:
+def _word(submission: str, number: int, host: str) -> str:
+    return f"{submission}.{number}@{host}"
+
+
+def _start_supervisor(folder: str, record_fd: int) -> None:
     env = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED}
     with open(os.path.join(folder, "local.log"), "ab") as log:
-        return subprocess.Popen(
+        subprocess.Popen(
             [*(sys.executable, "-I", "-c", _BEGIN), json.dumps(sys.path), folder, str(record_fd)],
             cwd=folder,
             env=env,
@@ -165,7 +169,7 @@ def _start_supervisor(folder: str, record_fd: int) -> int:
             stderr=log,
             pass_fds=[record_fd],
             start_new_session=True,
-        ).pid
+        )
 
 
 def _state_dir() -> str:
@@ -225,16 +229,17 @@ def _state(ticket: Ticket, record: _Record | None) -> JobState:
             return JobState(GONE, ticket.job)
         # It has its own records. Never is such a job called gone.
         return JobState(EXECUTING, ticket.job, f"on {host}, which cannot be asked from here", host)
+    word = _word(ticket.submission, ticket.number, record.host)
     path = _job_path(record.folder, ticket.number)
     if _is_locked(path):
-        return JobState(EXECUTING, ticket.job, "EXECUTING", record.host)
+        return JobState(EXECUTING, word, "EXECUTING", record.host)
     is_waiting = not os.path.exists(path) and not _is_cancelled(record.folder, ticket.number)
     if record.is_supervised and is_waiting:
-        return JobState(QUEUED, ticket.job, "WAITING")
+        return JobState(QUEUED, word, "WAITING")
     # It may have begun between these looks.
     if _is_locked(path):
-        return JobState(EXECUTING, ticket.job, "EXECUTING", record.host)
-    return JobState(GONE, ticket.job)
+        return JobState(EXECUTING, word, "EXECUTING", record.host)
+    return JobState(GONE, word)
 
 
 def _executes_any(record: _Record) -> bool:
@@ -292,7 +297,11 @@ def supervise(folder: str, record_fd: int) -> None:
                 pass
         except BlockingIOError:
             pass
-    fs.remove_file(settings["record"])
+    try:
+        fs.remove_file(settings["record"])
+    except OSError:
+        # Whoever asks finds that nobody has it locked.
+        pass
 
 
 class _Supervisor:
@@ -336,11 +345,8 @@ class _Supervisor:
         """Begin a job, if it can have what it is to have; tell whether it has begun."""
         needed = self._needed[number]
         fds: list[int] = []
-        slots = [f"slot-{slot}" for slot in range(self._settings["jobs"])]
         share = self._budget.take(needed._replace(gpus=0))
-        gpus: list[str] | None = None
-        if share is not None and _take(slots, 1, fds) is not None:
-            gpus = _take([f"gpu-{fs.file_name_for(gpu)}" for gpu in self._gpus], needed.gpus, fds)
+        gpus = None if share is None else self._take_slots(needed.gpus, fds)
         if share is None or gpus is None:
             for fd in fds:
                 os.close(fd)
@@ -362,6 +368,17 @@ class _Supervisor:
             for fd in fds:
                 os.close(fd)
         return True
+
+    def _take_slots(self, count: int, fds: list[int]) -> list[str] | None:
+        """Lock a slot, and so many GPUs, adding them to `fds`; return which, None for too few."""
+        slots = [f"slot-{slot}" for slot in range(self._settings["jobs"])]
+        try:
+            if _take(slots, 1, fds) is None:
+                return None
+            return _take([f"gpu-{fs.file_name_for(gpu)}" for gpu in self._gpus], count, fds)
+        except OSError:
+            # Where they are cannot be reached now, and may be later.
+            return None
 
     def _log_path(self, number: int) -> str:
         return os.path.join(self._folder, f"{number}.log")
