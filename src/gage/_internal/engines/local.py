@@ -34,7 +34,9 @@ from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submis
 
 _NOT_PASSED = ("RUN_ID", "RUN_DIR", "RUN_ATTEMPT", "PROJECT_DIR")
 _SETTINGS = "local.json"
+# Nobody has to wait for what is not a child of whoever submits.
 _BEGIN = (
+    "import os; os.fork() and os._exit(0)\n"
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     " from gage._internal.engines.local import supervise; supervise(sys.argv[2], int(sys.argv[3]))"
 )
@@ -160,7 +162,7 @@ def _word(submission: str, number: int, host: str) -> str:
 def _start_supervisor(folder: str, record_fd: int) -> None:
     env = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED}
     with open(os.path.join(folder, "local.log"), "ab") as log:
-        subprocess.Popen(
+        subprocess.run(
             [*(sys.executable, "-I", "-c", _BEGIN), json.dumps(sys.path), folder, str(record_fd)],
             cwd=folder,
             env=env,
@@ -169,6 +171,7 @@ def _start_supervisor(folder: str, record_fd: int) -> None:
             stderr=log,
             pass_fds=[record_fd],
             start_new_session=True,
+            check=False,
         )
 
 
