@@ -40,7 +40,9 @@ _REMOTES = {
     "fsspec": "gage._internal.remotes.fsspec:Fsspec",
     "ssh": "gage._internal.remotes.ssh:Ssh",
 }
-_ENGINES: Mapping[str, str] = {}
+_ENGINES: Mapping[str, str] = {
+    "local": "gage._internal.engines.local:Local",
+}
 
 
 # Is told what whoever waits should know, in sentences.

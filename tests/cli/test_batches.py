@@ -207,7 +207,7 @@ def test_values_that_a_command_cannot_have_are_found_before_anything_is_made(pro
 
 def test_running_a_batch_tells_the_first_failure(project):
     here = project({"train.py": TRAIN})
-    ran = here.gage("run", "train.py", "seed=[1,13,2]", "--json").exits(1)
+    ran = here.gage("run", "train.py", "seed=[1,13,2]", "--keep-going", "--json").exits(1)
     records = json.loads(ran.out)
     assert [record["status"] for record in records] == ["completed", "failed", "completed"]
     assert len({record["group"] for record in records}) == 1
@@ -259,7 +259,7 @@ def test_a_preview_is_of_the_first_run(project):
 
 def test_a_group_stands_for_its_runs(project):
     here = project({"train.py": TRAIN})
-    here.gage("run", "train.py", "lr=[0.5,0.25]", "seed=[0,13]", "--group", "sweep").exits(1)
+    here.gage("run", "train.py", "lr=[0.5,0.25]", "seed=[0,13]", "--group", "sweep", "-k").exits(1)
     here.gage("run", "train.py").succeeds()
     assert len(here.gage("list", "--group", "sweep", "--json").json) == 4
     shown = here.gage("show", "--group", "sweep").succeeds()

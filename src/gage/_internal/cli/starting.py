@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
-from gage._internal.cli.times import duration_text
+from gage._internal.cli.times import duration_text, parse_duration
 from gage._internal.errors import GageError, RunDamaged, UsageError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.isolation.options import RUNGS, Isolated
@@ -98,6 +98,65 @@ def add_on_argument(parser: argparse.ArgumentParser) -> None:
         metavar="REMOTE",
         help="start it on another machine: ssh://HOST, ssh://HOST/DIRECTORY, or a remote's name",
     )
+
+
+def add_queue_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of starting many runs."""
+    parser.add_argument(
+        "--jobs",
+        type=_number(1),
+        metavar="N",
+        help="how many runs execute at once, if the resources they ask for allow it; default: 1,"
+        " with its output passed on",
+    )
+    parser.add_argument(
+        "-k",
+        "--keep-going",
+        action="store_true",
+        help="start others after one has failed; default: what has not started stays staged",
+    )
+    parser.add_argument(
+        "--retries",
+        type=_number(0),
+        default=0,
+        metavar="N",
+        help="run a run that fails again, as a new run, up to N times",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="stop a run that takes longer, such as 30s, 5m, 2h or 1d: it has failed",
+    )
+
+
+def _number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} on")
+        return int(text)
+
+    return parse
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a time such as 30s, 5m or 2h") from None
+
+
+def is_queued(args: argparse.Namespace) -> bool:
+    """Tell whether runs are to be started as a queue, by the options of one."""
+    return bool(args.jobs or args.keep_going or args.retries or args.timeout)
+
+
+def start_many(runs: Sequence[Run], args: argparse.Namespace, context: Context) -> int:
+    """Start staged runs as a queue, and see them to their ends; return the exit status."""
+    from gage._internal.cli.many import start_runs
+
+    args.jobs = args.jobs or 1
+    return start_runs(runs, args, context)
 
 
 def tell_ended(record: RunRecord) -> None:

@@ -10,11 +10,14 @@ from gage._internal.cli.context import Context
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
+    add_queue_arguments,
     add_quiet_argument,
     find_isolated,
+    is_queued,
     print_record,
     print_records,
     start,
+    start_many,
 )
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
@@ -29,6 +32,12 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
+    add_queue_arguments(parser)
+    parser.add_argument(
+        "--with-upstream",
+        action="store_true",
+        help="first run the operations whose runs it takes files of, and what these need",
+    )
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
@@ -37,9 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    if args.with_upstream:
+        from gage._internal.cli.upstream import run_with_upstream
+
+        return run_with_upstream(args, context)
+    is_queue = args.on is None and is_queued(args)
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
-    staged = new_run.new_staged_runs(args, context, durable=bool(args.on))
+    staged = new_run.new_staged_runs(args, context, durable=bool(args.on) or is_queue)
+    if is_queue or (args.on is None and len(staged) > 1):
+        return start_many(staged, args, context)
     if len(staged) == 1:
         return _start(staged[0], args, context, print_record)
     return _start_each(staged, args, context)

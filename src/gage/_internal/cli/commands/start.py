@@ -5,24 +5,28 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
+    add_queue_arguments,
     add_quiet_argument,
     find_isolated,
+    is_queued,
     print_record,
     print_records,
     start,
+    start_many,
 )
 from gage._internal.errors import UsageError
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
 DESCRIPTION = (
-    "Start staged runs, one after the other. What each needs of the system is compared first, and"
-    " its files are verified: what is missing, or a file that was changed, added or removed, stops"
-    " it. The exit status is the first one that is not 0."
+    "Start staged runs, one after the other or some at once. What each needs of the system is"
+    " compared first, and its files are verified: what is missing, or a file that was changed,"
+    " added or removed, stops it. The exit status is the first one that is not 0."
 )
 
 
@@ -30,11 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
         "runs_to_start",
-        nargs="+",
+        nargs="*",
         metavar="RUN",
         help="id, beginning of an id, name, number in the list, path of a run directory, or"
         " ssh://HOST/RUN",
     )
+    parser.add_argument("--all", action="store_true", help="start all staged runs, oldest first")
+    parser.add_argument(
+        "--failed",
+        action="store_true",
+        help="run those again, as new runs, that failed, were stopped or lost, oldest first",
+    )
+    add_queue_arguments(parser)
     parser.add_argument(
         "--force",
         action="store_true",
@@ -48,8 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
-    # All are found before the first is started: starting changes what numbers mean.
-    runs = [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
+    runs = _find_all(args, context)
+    if args.on is None and (args.all or args.failed or is_queued(args)):
+        if not runs:
+            what = "staged" if args.all else "to be run again"
+            printer.print_note(f"there is no run that is {what}")
+        return start_many([run for run, _ in runs], args, context)
     if len(runs) == 1:
         return _start(*runs[0], args, context, print_record)
     records: list[RunRecord] = []
@@ -63,6 +78,24 @@ def run(args: argparse.Namespace, context: Context) -> int:
         if context.json:
             print_records(records)
     return next((code for code in codes if code), 0)
+
+
+def _find_all(args: argparse.Namespace, context: Context) -> list[tuple[Run, str | None]]:
+    """Return the runs to be started, and where each is, if not here.
+
+    All are found before the first is started: starting changes what numbers mean.
+    """
+    if bool(args.runs_to_start) + args.all + args.failed != 1:
+        raise UsageError("which runs?", "gage start RUN..., gage start --all or --failed")
+    if args.runs_to_start:
+        return [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
+    from gage._internal.catalog.startable import list_failed, list_staged
+
+    if args.all:
+        return [(run, args.on) for run in list_staged(context.home())]
+    from gage._internal.lifecycle.rerun import stage_retry
+
+    return [(stage_retry(run, durable=True), args.on) for run in list_failed(context.home())]
 
 
 def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple[Run, str | None]:
