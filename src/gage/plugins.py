@@ -42,6 +42,7 @@ _REMOTES = {
 }
 _ENGINES: Mapping[str, str] = {
     "local": "gage._internal.engines.local:Local",
+    "slurm": "gage._internal.engines.slurm:Slurm",
 }
 
 
@@ -274,13 +275,15 @@ class JobState(NamedTuple):
     """How it is about a job: `QUEUED`, `EXECUTING` or `GONE`, and in the engine's own words.
 
     One that the engine does not know, or does not know any more, is gone. `job` is the engine's
-    word for it, `host` where it executes.
+    word for it, `host` where it executes. `has_begun` tells of one that is gone whether it ever
+    executed, None where nobody knows any more.
     """
 
     state: str
     job: str = ""
     said: str = ""
     host: str = ""
+    has_begun: bool | None = None
 
 
 QUEUED, EXECUTING, GONE = ("queued", "executing", "gone")
@@ -358,6 +361,11 @@ def find_engine(name: str) -> Engine:
 def has_engine(name: str) -> bool:
     """Tell whether an engine of a name is installed."""
     return name in _ENGINES or name in _installed("gage.engines")
+
+
+def engine_names() -> Sequence[str]:
+    """Return the names of all engines that are installed."""
+    return sorted({*_ENGINES, *_installed("gage.engines")})
 
 
 def _load(kind: str, group: str, own: Mapping[str, str], name: str) -> object:

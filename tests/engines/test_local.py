@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gage._internal.errors import EngineFailed
-from gage._internal.portable.carried import write_runner
+from gage._internal.portable.carried import runner_bytes
 from gage._internal.proc import send_signal
 from gage._internal.store import layout, status
 from gage._internal.store.resources import Resources
@@ -107,7 +107,7 @@ def place(project, tmp_path, monkeypatch) -> Callable[..., Place]:
         runs = here.python(code).succeeds().out.split()
         folder = tmp_path / "jobs"
         folder.mkdir()
-        write_runner(str(folder / "runner.pyz"))
+        (folder / "runner.pyz").write_bytes(runner_bytes())
         made.append(
             Place(here.runs_home, folder, runs, options, tmp_path / "seen", tmp_path / "go")
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
@@ -17,6 +18,9 @@ from gage._internal.store import manifest
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.project.engines import EngineSetting
 
 _MOST_NAMED = 3
 
@@ -65,6 +69,28 @@ def find_isolated(args: argparse.Namespace, context: Context) -> Isolated | None
     return Isolated(not args.no_network, args.rung, [found] if found else [])
 
 
+def find_engine(args: argparse.Namespace, context: Context) -> EngineSetting | None:
+    """Return the engine that runs are to be given to, if they are.
+
+    Raises:
+        UnknownEngine: what `--on` names is neither an engine nor a remote.
+        UsageError: an option is given that only goes with an engine.
+    """
+    found = None
+    if args.on:
+        from gage._internal.cli import submitting
+
+        found = submitting.find_engine(args.on, context)
+    if args.on and is_queued(args):
+        what = "--jobs, --keep-going, --retries and --timeout are for runs that are started here"
+        raise UsageError(what, "leave out --on")
+    if args.wait and found is None:
+        raise UsageError("--wait goes with --on and an engine")
+    if found and getattr(args, "force", False):
+        raise UsageError("--force is for runs that are started here", "leave out --on")
+    return found
+
+
 def start(
     run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
 ) -> int:
@@ -92,11 +118,15 @@ def start(
 
 
 def add_on_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option that starts a run on another machine."""
+    """Add the options that start a run on another machine, or give it to an engine."""
     parser.add_argument(
         "--on",
-        metavar="REMOTE",
-        help="start it on another machine: ssh://HOST, ssh://HOST/DIRECTORY, or a remote's name",
+        metavar="WHERE",
+        help="start it elsewhere: an engine such as slurm, or one of the settings; ssh://HOST,"
+        " ssh://HOST/DIRECTORY, or a remote's name",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="with an engine: see it to its end, not only submitted"
     )
 
 

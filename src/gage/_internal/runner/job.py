@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from gage._internal.errors import AlreadyStarted, RunDamaged
+from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.resume import Gone, find_gone, is_resumable, take_over
 from gage._internal.lifecycle.start import start_run
@@ -53,6 +53,11 @@ def execute_job(run: Run, tell: Tell = lambda sentence: None) -> int:
                 # Another is faster: its end is waited for.
                 time.sleep(_POLL)
                 continue
+            except GageError as error:
+                if status.run_status(run) == status.STAGED:
+                    # Whoever submitted it is not there to be told.
+                    log_action(run, f"Not started on {os.uname().nodename}: {error}")
+                raise
             if outcome.error:
                 tell(outcome.error)
             tell(f"run {name} is {status.run_status(run)}")

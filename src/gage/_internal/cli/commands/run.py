@@ -12,6 +12,7 @@ from gage._internal.cli.starting import (
     add_on_argument,
     add_queue_arguments,
     add_quiet_argument,
+    find_engine,
     find_isolated,
     is_queued,
     print_record,
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    engine = find_engine(args, context)
     if args.with_upstream:
         from gage._internal.cli.upstream import run_with_upstream
 
@@ -54,6 +56,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
     staged = new_run.new_staged_runs(args, context, durable=bool(args.on) or is_queue)
+    if engine:
+        from gage._internal.cli.submitting import submit
+
+        return submit(staged, engine, args, context)
     if is_queue or (args.on is None and len(staged) > 1):
         return start_many(staged, args, context)
     if len(staged) == 1:

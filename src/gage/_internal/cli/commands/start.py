@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from gage._internal.catalog.find import find_group
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
     add_queue_arguments,
     add_quiet_argument,
+    find_engine,
     find_isolated,
     is_queued,
     print_record,
@@ -20,6 +23,7 @@ from gage._internal.cli.starting import (
     start_many,
 )
 from gage._internal.errors import UsageError
+from gage._internal.store.jobs import refuse_job
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
@@ -45,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run those again, as new runs, that failed, were stopped or lost, oldest first",
     )
+    add_group_argument(parser, "start the runs of a group that are staged")
     add_queue_arguments(parser)
     parser.add_argument(
         "--force",
@@ -59,11 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    engine = find_engine(args, context)
     runs = _find_all(args, context)
-    if args.on is None and (args.all or args.failed or is_queued(args)):
-        if not runs:
-            what = "staged" if args.all else "to be run again"
-            printer.print_note(f"there is no run that is {what}")
+    for found, _ in runs:
+        refuse_job(found)
+    if not runs:
+        what = "to be run again" if args.failed else "staged"
+        printer.print_note(f"there is no run that is {what}")
+    if engine:
+        from gage._internal.cli.submitting import submit
+
+        return submit([found for found, _ in runs], engine, args, context)
+    if args.on is None and (not args.runs_to_start or is_queued(args)):
         return start_many([run for run, _ in runs], args, context)
     if len(runs) == 1:
         return _start(*runs[0], args, context, print_record)
@@ -85,23 +97,31 @@ def _find_all(args: argparse.Namespace, context: Context) -> list[tuple[Run, str
 
     All are found before the first is started: starting changes what numbers mean.
     """
-    if bool(args.runs_to_start) + args.all + args.failed != 1:
-        raise UsageError("which runs?", "gage start RUN..., gage start --all or --failed")
+    is_by_state = args.all or args.failed or args.group is not None
+    if bool(args.runs_to_start) == is_by_state or (args.all and args.failed):
+        what = "gage start RUN..., gage start --all, --failed or --group GROUP"
+        raise UsageError("which runs?", what)
     if args.runs_to_start:
         return [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
     from gage._internal.catalog.startable import list_failed, list_staged
 
-    if args.all:
-        return [(run, args.on) for run in list_staged(context.home())]
-    from gage._internal.lifecycle.rerun import stage_retry
+    runs = (list_failed if args.failed else list_staged)(context.home())
+    if args.group is not None:
+        group = set(find_group(context.home(), args.group))
+        runs = [run for run in runs if run in group]
+    if args.failed:
+        from gage._internal.lifecycle.rerun import stage_retry
 
-    return [(stage_retry(run, durable=True), args.on) for run in list_failed(context.home())]
+        runs = [stage_retry(run, durable=True) for run in runs]
+    return [(run, args.on) for run in runs]
 
 
 def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple[Run, str | None]:
     """Return the run that a word means, and where it is to be started, if not here."""
     if not text.startswith("ssh://"):
         return context.find_run(text), on
+    if on:
+        raise UsageError(f"{text} says itself where it is to be started", "leave out --on")
     if is_sealed:
         raise UsageError("--sealed is for runs that are started here", f"{text} is elsewhere")
     from gage._internal.cli.there import find_to_start
