@@ -16,6 +16,7 @@ from gage._internal.cli.starting import (
     print_records,
     start,
 )
+from gage._internal.errors import UsageError
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
@@ -25,10 +26,22 @@ DESCRIPTION = (
     " config has several values, lr=[0.1,0.01] seed=range(5), there is a run for each combination."
 )
 
+_OPTIMIZE = (
+    "search for the least METRIC of the summary in --trials N runs, proposed by Optuna"
+    " (gage[optuna]); with --group G a search goes on to N trials in all"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
+    parser.add_argument("--optimize", metavar="METRIC", help=_OPTIMIZE)
+    parser.add_argument(
+        "--maximize", action="store_true", help="with --optimize: search for the greatest"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="with --optimize: how many runs execute at once"
+    )
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
@@ -37,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    if args.optimize is not None:
+        from gage._internal.cli.searching import search
+
+        return search(args, context)
+    if args.maximize:
+        raise UsageError("--maximize goes with --optimize METRIC")
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
     staged = new_run.new_staged_runs(args, context, durable=bool(args.on))
