@@ -67,7 +67,7 @@ def start_run(
     notice: Notice = lambda sentence: None,
     sealed: Isolated | None = None,
 ) -> Outcome:
-    """Start a staged run and see it to its end.
+    """Start a staged run, or go on with one that was stopped or lost, and see it to its end.
 
     `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
     `force` starts it on a system that is not compatible too. `notice` is told in sentences what
@@ -76,7 +76,8 @@ def start_run(
 
     Raises:
         NotStaged: the run is not staged.
-        AlreadyStarted: the run was started before, or somebody is starting it now.
+        AlreadyStarted: the run was started before and cannot be gone on with, or somebody is
+            starting it now.
         RunChanged: its files are not those that were staged; it stays staged.
         RuntimeFailed: its environment cannot be made ready here; it stays staged.
         IncompatibleSystem: it needs what this system does not have; it stays staged.

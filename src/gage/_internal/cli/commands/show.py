@@ -16,6 +16,7 @@ from gage._internal.cli.values import value_text
 from gage._internal.errors import GageError, NotStaged, RunDamaged
 from gage._internal.fs import printable
 from gage._internal.store import layout, manifest, meta
+from gage._internal.store.attempts import Attempt, list_attempts
 from gage._internal.store.attributes import find_where, list_comments, read_attributes
 from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
@@ -77,6 +78,7 @@ def _more(run: Run) -> dict[str, Any]:
             "files": _count_files(run),
             "changed": manifest.find_changed(run),
             "rerun": meta.find_text(run, layout.RERUN),
+            "attempts": [_attempt_json(attempt) for attempt in list_attempts(run)],
             "proto": meta.find_text(run, layout.PROTO),
             "runtime": record_values(runtime) if runtime else None,
             "depends": meta.read_depends(run),
@@ -84,6 +86,11 @@ def _more(run: Run) -> dict[str, Any]:
         }
     except RunDamaged as error:
         return {"damage": error.message}
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    values = {name: getattr(attempt, name) for name in ("exit", "signal", "error", "stopped")}
+    return {**values, "resumed": attempt.resumed}
 
 
 def _count_files(run: Run) -> dict[str, dict[str, int]]:
@@ -129,6 +136,9 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield _line("duration", duration_text(record.duration))
     if record.exit is not None:
         yield _line("exit", record.exit)
+    for number, attempt in enumerate(more.get("attempts", []), 1):
+        how = f"ended by {attempt['exit']}" if attempt["exit"] else "its runner was gone"
+        yield _line(f"attempt {number}", f"{how}; gone on with {date_text(attempt['resumed'])}")
     yield _line("command", printable(shlex.join(record.cmd.args)))
     yield _line("directory", printable(record.run.run_dir))
     yield from _table("environment", record.cmd.env)
