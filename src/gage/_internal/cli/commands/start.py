@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument, words_of_group
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
@@ -16,6 +17,7 @@ from gage._internal.cli.starting import (
     start,
 )
 from gage._internal.errors import UsageError
+from gage._internal.store import status
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
         "runs_to_start",
-        nargs="+",
+        nargs="*",
         metavar="RUN",
         help="id, beginning of an id, name, number in the list, path of a run directory, or"
         " ssh://HOST/RUN",
@@ -43,13 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
+    add_group_argument(parser, "start the staged runs of a group")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    args.runs_to_start += words_of_group(args.group, status.STAGED, context)
+
     find_isolated(args, context)
     # All are found before the first is started: starting changes what numbers mean.
     runs = [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
+    if not runs:
+        raise UsageError("which runs?", "gage start RUN..., or --group GROUP")
     if len(runs) == 1:
         return _start(*runs[0], args, context, print_record)
     records: list[RunRecord] = []

@@ -6,6 +6,8 @@ import argparse
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument, words_of_group
+from gage._internal.errors import UsageError
 from gage._internal.lifecycle.stop import stop_run
 from gage._internal.store import status
 from gage._internal.store.attributes import find_where
@@ -19,11 +21,15 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("runs_to_stop", nargs="+", metavar="RUN", help="a run")
+    parser.add_argument("runs_to_stop", nargs="*", metavar="RUN", help="a run")
+    add_group_argument(parser, "stop the running runs of a group")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    args.runs_to_stop += words_of_group(args.group, status.RUNNING, context)
+    if not args.runs_to_stop:
+        raise UsageError("which runs?", "gage stop RUN..., or --group GROUP")
     for found in [context.find_run(text) for text in args.runs_to_stop]:
         if find_where(found):
             from gage._internal.cli.there import stop_there
