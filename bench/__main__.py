@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 
+from bench.batches import batch_rows
 from bench.big_staging import big_staging_rows
 from bench.environments import environment_rows
 from bench.listing import listing_rows
@@ -68,6 +69,7 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows += listing_rows(place, args.runs)
     cache = os.path.abspath(os.path.expanduser(args.cache))
     rows += big_staging_rows(place, cache)
+    rows += batch_rows(place)
     rows += environment_rows(place)
     rows += moving_rows(place)
     if args.peers:

@@ -403,3 +403,27 @@ def test_what_hooks_made_is_taken_as_it_is(project):
     told = here.gage("stage", "--proto", "1", "seed=6").succeeds()
     assert "what hooks of run" in told.err
     assert (here.runs()[1] / "made.txt").read_text() == "5"
+
+
+def test_the_staged_runs_of_a_group_are_started(project):
+    here = project({"train.py": TRAIN})
+    here.gage("stage", "train.py", "seed=range(3)", "--group", "g").succeeds()
+    here.gage("start", here.runs()[1].name, "-q").succeeds()
+    started = here.gage("start", "--group", "g", "-q").succeeds()
+    assert started.out == "lr 0.1 seed 0\nlr 0.1 seed 2\n"
+    assert "no run that is staged" in here.gage("start", "--group", "g").succeeds().err
+    here.gage("start", "--group", "none").fails(125, "run-not-found")
+    for command in ("start", "stop"):
+        here.gage(command).fails(2, "usage")
+
+
+def test_the_running_runs_of_a_group_are_stopped(project):
+    code = "import signal\nseed = 0\nprint('here', flush=True)\nsignal.pause()\n"
+    here = project({"wait.py": code})
+    here.gage("stage", "wait.py", "seed=range(2)", "--group", "g").succeeds()
+    process = here.begin("start", "--group", "g")
+    assert process.stdout.readline() == b"here\n"
+    assert "is terminated" in here.gage("stop", "--group", "g").succeeds().err
+    process.communicate(timeout=60)
+    assert statuses(here) == ["terminated", "staged"]
+    here.gage("stop", "--group", "g").fails(1, "run-not-running")

@@ -287,6 +287,12 @@ class EngineUnreachable(EngineFailed):
     reference = "engine-unreachable"
 
 
+class SearchFailed(GageError):
+    """A search cannot be made, or has found nothing."""
+
+    reference = "search-failed"
+
+
 class NoRoom(GageError):
     """Where a run is to go there is no room for it."""
 

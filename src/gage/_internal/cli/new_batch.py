@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gage._internal.catalog.find import list_group
 from gage._internal.catalog.same import Completed
@@ -22,6 +22,9 @@ from gage._internal.store import layout, meta, status
 from gage._internal.store.logs import counted
 from gage._internal.store.names import group_name, run_name
 from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.proto import Proto
 
 _MOST_TOLD = 3
 
@@ -60,25 +63,35 @@ def new_staged_of_proto(args: argparse.Namespace, context: Context) -> tuple[lis
     """
     from gage._internal.lifecycle.proto import read_proto
 
-    words = [word for word in (args.operation, *args.config) if word is not None]
     original = context.find_run(args.proto)
     with read_proto(original) as proto:
         operation = proto.operation
-        if words and "=" not in words[0]:
-            raise UsageError(
-                f"--proto {printable(args.proto)} says which operation:"
-                f" {printable(operation.opdef.name)}",
-                f"leave out {printable(words[0])}",
-            )
+        words = words_of_proto(args, proto)
         configs, is_batch = read_configs(operation, words, args, context, proto.config)
-        if has_hook(operation.opdef):
-            printer.print_note(
-                f"what hooks of run {run_name(original.id)} made is staged as it is; they are not"
-                " executed again"
-            )
         filled = nullcontext(proto.fill)
         staged = _staged(context.home(), operation, configs, is_batch, filled, args)
     return staged, is_batch or args.needed
+
+
+def words_of_proto(args: argparse.Namespace, proto: Proto) -> list[str]:
+    """Return the words that are config of a prototype; tell what is not done anew.
+
+    Raises:
+        UsageError: there is a word that is none.
+    """
+    words = [word for word in (args.operation, *args.config) if word is not None]
+    if words and "=" not in words[0]:
+        raise UsageError(
+            f"--proto {printable(args.proto)} says which operation:"
+            f" {printable(proto.operation.opdef.name)}",
+            f"leave out {printable(words[0])}",
+        )
+    if has_hook(proto.operation.opdef):
+        printer.print_note(
+            f"what hooks of run {run_name(proto.old.run.id)} made is staged as it is; they are not"
+            " executed again"
+        )
+    return words
 
 
 def _staged(

@@ -128,6 +128,20 @@ def choose_all(args: argparse.Namespace, context: Context) -> Choices:
     Raises:
         GageError: there is no such operation, or its config is not right.
     """
+    project, operation, words = find_chosen(args, context)
+    # To see that there is no batch takes no import.
+    if any(word.endswith(("]", ")")) for word in words) or _asks_for_batch(args):
+        configs, is_batch = read_configs(operation, words, args, context)
+        return Choices(project, operation, configs, is_batch)
+    return Choices(project, operation, [parse_config(operation, words)], is_batch=False)
+
+
+def find_chosen(args: argparse.Namespace, context: Context) -> tuple[Project, Operation, list[str]]:
+    """Return the project, the operation, and the words that are its config.
+
+    Raises:
+        GageError: there is no such operation.
+    """
     name, words = args.operation, list(args.config)
     project = context.project(name)
     is_named = name in project.operations or os.path.isfile(os.path.join(context.cwd, name or ""))
@@ -136,11 +150,7 @@ def choose_all(args: argparse.Namespace, context: Context) -> Choices:
     operation = find_operation(project, name, context.cwd)
     if "depends" in operation.opdef.data:
         operation, words = _with_chosen_runs(operation, words, project, context)
-    # To see that there is no batch takes no import.
-    if any(word.endswith(("]", ")")) for word in words) or _asks_for_batch(args):
-        configs, is_batch = read_configs(operation, words, args, context)
-        return Choices(project, operation, configs, is_batch)
-    return Choices(project, operation, [parse_config(operation, words)], is_batch=False)
+    return project, operation, words
 
 
 def _asks_for_batch(args: argparse.Namespace) -> bool:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gage.plugins import Notice, Progress
 
 # Runs, and seconds, after which those that are ready are called staged.
-_MOST_READY = 50
-_LONGEST_READY = 2.0
+_MOST_READY = 200
+_LONGEST_READY = 5.0
 
 
 def stage_batch(

@@ -20,6 +20,7 @@ from gage._internal.cli.starting import (
     start,
     start_many,
 )
+from gage._internal.errors import UsageError
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
@@ -27,6 +28,11 @@ DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
     " its exit status is that of this command; 125 means that Gage itself could not do it. Where"
     " config has several values, lr=[0.1,0.01] seed=range(5), there is a run for each combination."
+)
+
+_OPTIMIZE = (
+    "search for the least METRIC of the summary in --trials N runs, proposed by Optuna"
+    " (gage[optuna]); with --group G a search goes on to N trials in all"
 )
 
 
@@ -39,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="first run the operations whose runs it takes files of, and what these need",
     )
+    parser.add_argument("--optimize", metavar="METRIC", help=_OPTIMIZE)
+    parser.add_argument(
+        "--maximize", action="store_true", help="with --optimize: search for the greatest"
+    )
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
@@ -48,6 +58,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
     engine = find_engine(args, context)
+    if args.optimize is not None:
+        from gage._internal.cli.searching import search
+
+        return search(args, context)
+    if args.maximize:
+        raise UsageError("--maximize goes with --optimize METRIC")
     if args.with_upstream:
         from gage._internal.cli.upstream import run_with_upstream
 

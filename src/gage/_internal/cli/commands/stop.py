@@ -7,6 +7,7 @@ import argparse
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.groups import add_group_argument, find_named
+from gage._internal.errors import NotRunning
 from gage._internal.lifecycle.stop import stop_run
 from gage._internal.store import status
 from gage._internal.store.attributes import find_where
@@ -33,6 +34,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if args.group is not None or not runs:
         of_group = find_named([], args.group, context)
         runs += [found for found in of_group if found not in runs and _is_active(found)]
+    if not runs:
+        raise NotRunning(
+            f"no run of group {args.group} executes", f"gage show --group {args.group}"
+        )
     submitted = [found for found in runs if find_open_job(found)]
     if submitted:
         from gage._internal.lifecycle.jobs import cancel
