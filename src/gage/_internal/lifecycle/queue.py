@@ -2,7 +2,8 @@
 
 So a run does not depend on this process: where that is killed, those that execute go on, those that
 wait stay staged, and to start all staged runs again goes on with them. This process is one thread,
-which starts children, waits for them, and tells how it is.
+which starts children, waits for them, and tells how it is. A child is given one run after another,
+since to fork costs as much as to start a run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -144,14 +146,22 @@ def work_through(
         gc.unfreeze()
 
 
-class _Child(NamedTuple):
-    """A child: what it is at, since when, what it has of the machine, the file that it tells in."""
+class _Worker(NamedTuple):
+    """A child: the file that it tells in, and the pipe by which it is given runs."""
 
     pid: int
+    told: int
+    orders: int
+
+
+class _Child(NamedTuple):
+    """What a child is at, since when, what it has of the machine; where what it tells begins."""
+
+    worker: _Worker
     task: Task
     share: Share
     since: float
-    told: int
+    begin: int
 
 
 class _Queue:
@@ -177,6 +187,7 @@ class _Queue:
         self._order = {task.name: number for number, task in enumerate(tasks)}
         self._waiting = list(tasks)
         self._children: dict[int, _Child] = {}
+        self._idle: list[_Worker] = []
         self._runs: dict[str, Run] = {}
         self._overtaken: dict[str, int] = {}
         self._ends: list[End] = []
@@ -201,6 +212,7 @@ class _Queue:
             for number, by_terminal in self._attention.wait(self._timeout()):
                 self._stop(number, by_terminal)
             self._reap()
+        self._let_go()
         codes = [self._codes[name] for name in self._order if name in self._codes]
         code = next((code for code in codes if code), 0)
         if self._signal is not None:
@@ -224,7 +236,7 @@ class _Queue:
 
     def _drop_needless(self) -> None:
         """Drop what needs a task that has failed, and what needs that."""
-        found = True
+        found = bool(self._failed)
         while found:
             found = False
             for task in self._waiting[:]:
@@ -250,36 +262,87 @@ class _Queue:
             for other in passed:
                 self._overtaken[other.name] = self._overtaken.get(other.name, 0) + 1
             self._waiting.remove(task)
-            self._fork(task, share)
+            self._assign(task, share)
 
-    def _fork(self, task: Task, share: Share) -> None:
-        with tempfile.TemporaryFile(buffering=0) as file:
-            told = os.dup(file.fileno())
+    def _assign(self, task: Task, share: Share) -> None:
+        """Give a task to a child that has none, or to a new one, which knows how to make runs."""
         since = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            self._work_in_child(task, share, told)
-        child = _Child(pid, task, share, since, told)
-        self._children[pid] = child
+        child = self._give_to_idle(task, share, since)
+        child = child or _Child(self._fork(task, share), task, share, since, begin=0)
+        self._children[child.worker.pid] = child
         for number in self._attention.pending():
             # It came before or after the child did, which has not claimed its run yet.
-            proc.send_signal([pid], number)
+            proc.send_signal([child.worker.pid], number)
         if task.run is not None:
             self._runs[task.name] = task.run
             self._view.began(Running(task, task.run, since))
 
-    def _work_in_child(self, task: Task, share: Share, told: int) -> NoReturn:
+    def _give_to_idle(self, task: Task, share: Share, since: float) -> _Child | None:
+        while self._idle and task.run is not None:
+            worker = self._idle.pop()
+            begin = os.fstat(worker.told).st_size
+            order = {"run_dir": task.run.run_dir, "gpus": list(share.gpus)}
+            try:
+                fs.write_all(worker.orders, json.dumps(order).encode() + b"\n")
+            except BrokenPipeError:
+                # It was killed.
+                self._close(worker)
+                continue
+            return _Child(worker, task, share, since, begin)
+        return None
+
+    def _fork(self, task: Task, share: Share) -> _Worker:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            told = os.dup(file.fileno())
+        reader, orders = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(orders)
+            self._work_in_child(task, share, told, reader, parent)
+        os.close(reader)
+        return _Worker(pid, told, orders)
+
+    def _close(self, worker: _Worker) -> None:
+        os.close(worker.orders)
+        os.close(worker.told)
+        os.waitpid(worker.pid, 0)
+
+    def _let_go(self) -> None:
+        """Let children end that have nothing to do, and wait until they have."""
+        while self._idle:
+            self._close(self._idle.pop())
+
+    def _work_in_child(
+        self, task: Task, share: Share, told: int, reader: int, parent: int
+    ) -> NoReturn:
         code = CANNOT
         try:
             made: list[Run] = []
-            self._attention.leave_to(lambda number, frame: _stop_child(number, made))
+            self._attention.leave_to(lambda number, frame: _stop_child(made))
+            for worker in [*self._idle, *(child.worker for child in self._children.values())]:
+                # With it open, they would not see this process' parent end.
+                os.close(worker.orders)
             self._begin()
             if self._limits.is_apart:
                 null = os.open(os.devnull, os.O_RDONLY)
                 os.dup2(null, 0)
-            if self._has_gpus:
-                os.environ[GPUS_VARIABLE] = ",".join(share.gpus)
-            code = self._do(task, made, lambda **fields: _tell(told, fields))
+            orders = os.fdopen(reader, "rb")
+            gpus = share.gpus
+            while True:
+                if self._has_gpus:
+                    os.environ[GPUS_VARIABLE] = ",".join(gpus)
+                code = self._do(task, made, lambda **fields: _tell(told, fields))
+                _tell(told, {"code": code})
+                if os.getppid() == parent:
+                    # As if it had ended.
+                    os.kill(parent, signal.SIGCHLD)
+                made.clear()
+                line = orders.readline()
+                if not line:
+                    break
+                order = json.loads(line)
+                gpus, task = order["gpus"], task._replace(run=layout.run_of_dir(order["run_dir"]))
         except KeyboardInterrupt:
             code = 130
         except BaseException:
@@ -318,16 +381,20 @@ class _Queue:
 
     def _reap(self) -> None:
         for child in list(self._children.values()):
-            told = _read_told(child.told)
+            pid, wait_status = os.waitpid(child.worker.pid, os.WNOHANG)
+            told = _read_told(child.worker.told, child.begin)
             self._know_run(child, told)
-            pid, wait_status = os.waitpid(child.pid, os.WNOHANG)
+            if not pid and "code" not in told:
+                continue
+            del self._children[child.worker.pid]
+            self._budget.give_back(child.share)
             if pid:
-                told = _read_told(child.told)
-                self._know_run(child, told)
-                os.close(child.told)
-                del self._children[pid]
-                self._budget.give_back(child.share)
-                self._end(child, os.waitstatus_to_exitcode(wait_status), told)
+                os.close(child.worker.orders)
+                os.close(child.worker.told)
+            else:
+                self._idle.append(child.worker)
+            code = told["code"] if "code" in told else os.waitstatus_to_exitcode(wait_status)
+            self._end(child, code, told)
 
     def _know_run(self, child: _Child, told: Mapping[str, Any]) -> None:
         name = child.task.name
@@ -382,7 +449,7 @@ class _Queue:
         return Counts(len(self._codes) - failed, failed, len(self._children), len(self._waiting))
 
 
-def _stop_child(number: int, made: Sequence[Run]) -> None:
+def _stop_child(made: Sequence[Run]) -> None:
     """Handle a signal that comes while the command of a run is not executing."""
     if made and meta.has_meta(made[0], layout.STARTED):
         # It has ended, and is being finalized.
@@ -425,10 +492,10 @@ def _tell(told: int, fields: Mapping[str, Any]) -> None:
     fs.write_all(told, json.dumps(fields).encode() + b"\n")
 
 
-def _read_told(told: int) -> Mapping[str, Any]:
-    """Return all that a child has told by now."""
-    size = os.fstat(told).st_size
-    lines = os.pread(told, size, 0).split(b"\n") if size else []
+def _read_told(told: int, begin: int) -> Mapping[str, Any]:
+    """Return all that a child has told by now of what it is at."""
+    size = os.fstat(told).st_size - begin
+    lines = os.pread(told, size, begin).split(b"\n") if size else []
     found: dict[str, Any] = {}
     # Behind the last line end is what is not told to its end.
     for line in lines[:-1]:
