@@ -43,6 +43,7 @@ _REMOTES = {
 _ENGINES: Mapping[str, str] = {
     "dask": "gage._internal.engines.dask:Dask",
     "kubernetes": "gage._internal.engines.kubernetes:Kubernetes",
+    "local": "gage._internal.engines.local:Local",
     "ray": "gage._internal.engines.ray:Ray",
     "slurm": "gage._internal.engines.slurm:Slurm",
 }

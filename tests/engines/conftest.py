@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import pytest
 
 from conftest import Outcome, Project
+from gage._internal.store import layout
+from gage._internal.store.status import run_status
 from remotes.counting_proxy import CountingProxy
 
 from .dask_cluster import DaskCluster, running_dask
@@ -24,7 +26,8 @@ from .slurm_cluster import Cluster, running_cluster, until
 WORK = """
 echo "begun by $$" >> began
 echo "on $(hostname)"
-trap 'echo told to stop; exit 9' TERM
+# Slurm tells each process of a job, in whatever order.
+trap 'echo told to stop; sleep 0.2; exit 9' TERM
 while [ -n "$WAIT" ] && [ ! -e "$WAIT" ]; do sleep 0.05; done
 echo done > made.txt
 exit "${CODE:-0}"
@@ -197,8 +200,15 @@ class Bench:
     def gage(self, *args: str, env: Mapping[str, str] | None = None) -> Outcome:
         return self.project.gage(*args, env={**self.env, **(env or {})})
 
-    def begin(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
-        return self.project.begin(*args, env={**self.project.env, **self.env}, **options)
+    def begin(self, *args: str, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Begin a command; `before` is what executes it."""
+        return subprocess.Popen(
+            [*before, sys.executable, "-m", "gage", *args],
+            cwd=self.project.dir,
+            env={**self.project.env, **self.env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def stage(self, **values: Any) -> str:
         """Stage a run of the operation `work`; return its id."""
@@ -225,6 +235,10 @@ class Bench:
 
     def status(self, run_id: str) -> str:
         return str(self.gage("show", run_id, "--json").succeeds().json["status"])
+
+    def status_of(self, run_id: str) -> str:
+        """Return the status of a run, of many as fast as that goes."""
+        return run_status(layout.run_of_dir(str(self.project.runs_home / run_id)))
 
     def has_job(self, run_id: str) -> bool:
         return (self.project.runs_home / f"{run_id}.notes" / "job").exists()

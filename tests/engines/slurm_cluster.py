@@ -34,7 +34,7 @@ SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -100,8 +100,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Kill all of it."""
-        for name in list(self._processes):
-            self.kill(name)
+        while self._processes:
+            self.kill(next(iter(self._processes)))
 
     def start_controller(self) -> None:
         """Start the controller, with the state that it was killed with."""
@@ -112,14 +112,55 @@ class Cluster:
         """Start a node: its processes and host name are its own, all else is this machine's."""
         hosts = self.folder / "hosts"
         hosts.write_text(f"127.0.0.1 localhost {' '.join(NODES)}\n")
-        script = f"hostname {name} && mount --bind {hosts} /etc/hosts && exec slurmd -D -N {name}"
+        # The first process stays, so that the daemon can be killed without the node.
+        script = (
+            f"hostname {name} && mount --bind {hosts} /etc/hosts && slurmd -D -N {name} &"
+            " while :; do sleep 1; done"
+        )
         self._start_daemon(
             name, "unshare", "-m", "-u", "-p", "-f", "--kill-child", "--mount-proc",
             "bash", "-c", script,
         )  # fmt: skip
 
+    def mend(self) -> None:
+        """Start again what was killed."""
+        if "slurmctld" not in self._processes:
+            self.start_controller()
+        for node in NODES:
+            if node not in self._processes:
+                self.start_node(node)
+            elif not any(_is_slurmd(pid, node) for pid in self.processes_of(node)):
+                self.start_slurmd(node)
+        self.until_up()
+
+    def kill_slurmd(self, node: str) -> None:
+        """Kill the daemon of a node; what it has started goes on."""
+        (pid,) = [pid for pid in self.processes_of(node) if _is_slurmd(pid, node)]
+        os.kill(pid, signal.SIGKILL)
+
+    def start_slurmd(self, node: str) -> None:
+        """Start the daemon of a node that has gone on without it."""
+        (first,) = Path(f"/proc/{self._processes[node].pid}/task").glob("*/children")
+        if f"{node}.again" in self._processes:
+            self.kill(f"{node}.again")
+        self._start_daemon(
+            f"{node}.again",
+            "nsenter",
+            "-t",
+            first.read_text().strip(),
+            "-m",
+            "-u",
+            "-p",
+            "slurmd",
+            "-D",
+            "-N",
+            node,
+        )
+
     def kill(self, name: str) -> None:
         """Kill `slurmctld`, `munged`, or a node with all of its processes."""
+        if f"{name}.again" in self._processes:
+            self.kill(f"{name}.again")
         process = self._processes.pop(name)
         process.kill()
         process.wait()
@@ -153,8 +194,10 @@ class Cluster:
         return done.stdout
 
     def processes_of(self, node: str) -> Sequence[int]:
-        """Return the pids of what descends from the first process of a node, it included."""
-        found = [self._processes[node].pid]
+        """Return the pids of all processes of a node, and of what has made it."""
+        found = [
+            process.pid for name, process in self._processes.items() if name.split(".")[0] == node
+        ]
         for pid in found:
             try:
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -191,6 +234,11 @@ def until(true: Callable[[], Any], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < over, "it does not come true"
         time.sleep(0.05)
+
+
+def _is_slurmd(pid: int, node: str) -> bool:
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return command[:4] == [b"slurmd", b"-D", b"-N", node.encode()]
 
 
 def _die_with_parent() -> None:

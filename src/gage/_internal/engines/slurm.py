@@ -172,9 +172,11 @@ def _script(submission: Submission, array: _Array, options: Mapping[str, Any]) -
     if is_array:
         limit = f"%{options['limit']}" if "limit" in options else ""
         tasks = _ranges(number - array.first for number in array.numbers)
-        lines += [f"--array={tasks}{limit}", "--output=%A_%a.log"]
-    else:
-        lines.append("--output=%j.log")
+        lines.append(f"--array={tasks}{limit}")
+    log = "%A_%a.log" if is_array else "%j.log"
+    # Slurm takes these for its own, in the path of the folder too.
+    is_plain = "%" not in submission.folder and "\\" not in submission.folder
+    lines.append(f"--output={log if is_plain else os.devnull}")
     lines += ["--open-mode=append", "--requeue", f"--cpus-per-task={array.resources.cpus}"]
     if array.resources.memory is not None:
         lines.append(f"--mem={-(-array.resources.memory // _MIB)}M")

@@ -217,7 +217,12 @@ def _settle_here(run: Run, note: JobNote, state: JobState) -> Standing:
         return Standing(run, note, state, is_over=returned, was_returned=returned)
     # One that is said to be running may be in its last moment, or on a host that is lost: that it
     # is will be seen when it was not heard of for long.
-    return Standing(run, note, state, is_over=found not in status.ACTIVE)
+    is_over = found not in status.ACTIVE
+    if is_over and not has_ended(run, note):
+        # Lost, or killed before it was finalized.
+        note = note._replace(is_over=True)
+        write_job(run, note)
+    return Standing(run, note, state, is_over=is_over)
 
 
 def _give_back(run: Run, note: JobNote, state: JobState) -> bool:
@@ -251,8 +256,6 @@ def _settle_there(run: Run, note: JobNote, state: JobState, engine: Engine) -> S
     with _alone(os.path.join(home, FOLDER, note.submission)) as is_alone:
         if not is_alone or find_job(run) != note or has_ended(run, note):
             return Standing(run, note, state, is_over=has_ended(run, note))
-        if meta.has_meta(run, layout.STARTED):
-            return Standing(run, note, state, is_over=True)
         before = lock.find_holder(run)
         lock.pass_on(run, this_process())
         lock.keep(run)
@@ -293,6 +296,8 @@ def _lose(run: Run, note: JobNote, state: JobState) -> Standing:
     where = f", where it executed on {state.host}" if state.host else ""
     log_action(run, f"Lost at {note.engine}{where}{said}")
     meta.write_time(run, layout.STARTED, clock.now())
+    note = note._replace(is_over=True)
+    write_job(run, note)
     lock.release(run)
     return Standing(run, note, state, is_over=True)
 

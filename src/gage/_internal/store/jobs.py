@@ -24,7 +24,8 @@ class JobNote(NamedTuple):
 
     `submission` names the jobs that were submitted together, `number` this one among them, and
     `job` is the engine's own word for it, "" while that is not known. `submitter` is the process
-    that asks the engine. `time` is in microseconds since the epoch.
+    that asks the engine. `time` is in microseconds since the epoch. `is_over` tells that nothing
+    more comes of the job, where the run itself does not tell.
     """
 
     engine: str
@@ -34,6 +35,7 @@ class JobNote(NamedTuple):
     job: str
     submitter: ProcessId
     time: int
+    is_over: bool = False
 
 
 def create_job(run: Run, note: JobNote) -> None:
@@ -87,7 +89,9 @@ def find_job(run: Run) -> JobNote | None:
 
 
 def has_ended(run: Run, note: JobNote) -> bool:
-    """Tell whether a run has ended since an engine was given it."""
+    """Tell whether a run has ended since an engine was given it, or its job has left it lost."""
+    if note.is_over:
+        return True
     stopped = meta.find_time(run, layout.STOPPED)
     return stopped is not None and stopped >= note.time
 

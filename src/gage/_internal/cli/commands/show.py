@@ -10,6 +10,7 @@ from typing import Any
 from gage._internal.catalog.rows import record_as_json
 from gage._internal.cli import captured, printer
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument
 from gage._internal.cli.times import date_text, duration_text
 from gage._internal.cli.values import value_text
 from gage._internal.errors import GageError, NotStaged, RunDamaged
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default="1", metavar="RUN", help="a run; default: newest")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("-f", "--files", action="store_true", help="list its files instead")
+    add_group_argument(instead, "show what varies in a group, and what came of it, instead")
     instead.add_argument(
         "--graph", action="store_true", help="draw the runs it has files of and that have its files"
     )
@@ -43,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    if args.group is not None:
+        from gage._internal.cli.group_table import show_group
+
+        show_group(args.group, context)
+        return 0
     found = context.find_run(args.run)
     if args.files:
         _show_files(found, context)
@@ -75,6 +82,7 @@ def _more(run: Run) -> dict[str, Any]:
             "changed": manifest.find_changed(run),
             "rerun": meta.find_text(run, layout.RERUN),
             "attempts": [_attempt_json(attempt) for attempt in list_attempts(run)],
+            "proto": meta.find_text(run, layout.PROTO),
             "runtime": record_values(runtime) if runtime else None,
             "depends": meta.read_depends(run),
             "requires": [each._asdict() for each in read_requirements(run)],
@@ -110,6 +118,10 @@ def _lines(record: RunRecord, job: Mapping[str, Any] | None) -> Iterator[str]:
     yield _line("project", printable(record.opref.namespace))
     if more.get("rerun"):
         yield _line("rerun of", printable(more["rerun"]))
+    if more.get("proto"):
+        yield _line("proto", printable(more["proto"]))
+    if record.group:
+        yield _line("group", printable(record.group))
     yield _line("status", record.status)
     where = find_where(record.run)
     if where is not None:
