@@ -236,6 +236,31 @@ for kind in ("ray", "dask"):
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("ray", {"adress": "x"}, "Ray has no option adress"),
+        ("ray", {"shared": "false"}, "the option shared of Ray must be true or false"),
+        ("dask", {"directory": ""}, "the option directory of Dask must be a text"),
+        ("dask", {"resources": "CPU"}, "the option resources of Dask must be a table"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_a_run_is_noted(
+    kind: str, options: dict[str, Any], told: str, project: Callable[..., Project]
+) -> None:
+    lines = "".join(f"options.{name} = {value!r}\n" for name, value in options.items())
+    made = project(
+        {
+            "x.py": "",
+            "gage.toml": f'[x]\nexec = "python x.py"\n[engines.e]\nkind = "{kind}"\n{lines}',
+        }
+    )
+    run = made.gage("stage", "x").succeeds().out.strip()
+    refused = made.gage("start", "--on", "e", run).fails(125, "engine-failed")
+    assert told in refused.err
+    assert not (made.runs_home / f"{run}.notes").exists()
+
+
 def test_what_dask_does_not_know_of_is_not_passed_over(project: Callable[..., Project]) -> None:
     code = """
 from gage._internal.errors import EngineFailed
