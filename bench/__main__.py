@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 
+from bench.batches import batch_rows
 from bench.big_staging import big_staging_rows
 from bench.environments import environment_rows
 from bench.listing import listing_rows
@@ -18,6 +19,7 @@ from bench.output import output_rows
 from bench.overhead import overhead_rows
 from bench.peers import peer_rows
 from bench.place import Place
+from bench.queues import queue_peer_rows, queue_rows
 from bench.rows import Row
 from bench.staging import staging_rows
 from bench.staging_peers import staging_peer_rows
@@ -68,10 +70,13 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows += listing_rows(place, args.runs)
     cache = os.path.abspath(os.path.expanduser(args.cache))
     rows += big_staging_rows(place, cache)
+    rows += batch_rows(place)
     rows += environment_rows(place)
     rows += moving_rows(place)
+    rows += queue_rows(place)
     if args.peers:
         rows += [*peer_rows(place, cache), *staging_peer_rows(place, cache)]
+        rows += queue_peer_rows(place, cache)
     return [row for row in rows if not args.rows or any(part in row.name for part in args.rows)]
 
 

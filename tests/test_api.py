@@ -259,3 +259,22 @@ depends = { run-files = "prepare", select = "out.txt" }
         "    print(open(os.path.join(staged.run.run_dir, 'out.txt')).read())\n"
     ).succeeds()
     assert ran.out.split() == ["2", "1", "1"]
+
+
+def test_a_batch_is_staged_and_its_runs_are_a_group(project):
+    here = project({"train.py": TRAIN})
+    told = here.python(
+        "import gage\n"
+        "configs = [{'lr': 0.5}, {'lr': 0.25, 'sizes': [3]}]\n"
+        "records = gage.stage_batch('train.py', configs, group='g', tags=['t'], share=True)\n"
+        "for r in records: print(r.status, r.group, r.config, r.tags)\n"
+        "print(gage.start(records[1], echo=False).summary)\n"
+        "(one,) = gage.stage_batch('train.py', [{}])\n"
+        "print(one.group != 'g' and len(one.group))\n"
+    ).succeeds()
+    assert told.out.splitlines() == [
+        "staged g {'lr': 0.5, 'sizes': [1, 2]} ['t']",
+        "staged g {'lr': 0.25, 'sizes': [3]} ['t']",
+        "{'loss': 0.5}",
+        "11",
+    ]

@@ -31,6 +31,7 @@ __all__ = [
     "run",
     "runs",
     "stage",
+    "stage_batch",
     "start",
 ]
 
@@ -102,6 +103,34 @@ def stage(
 
     return api.stage(
         operation, config, project, runs_home, label, tags, strict, share, durable=True
+    )
+
+
+def stage_batch(
+    operation: str | None,
+    configs: Sequence[Mapping[str, Any]],
+    *,
+    project: str = ".",
+    runs_home: str | None = None,
+    group: str | None = None,
+    label: str | None = None,
+    tags: Sequence[str] = (),
+    strict: bool = False,
+    share: bool = False,
+) -> list[RunRecord]:
+    """Stage a run for each config, all of the project as it is now, and return them in order.
+
+    They are a group, whose name is made up where `group` is None; `share` lets them have files in
+    common. The other arguments are those of `stage`. Where one cannot be staged, those before it
+    are.
+
+    Raises:
+        GageError: the operation or a config is not right, or a run cannot be staged.
+    """
+    from gage._internal import api
+
+    return api.stage_batch(
+        operation, configs, project, runs_home, group, label, tags, strict, share
     )
 
 

@@ -41,6 +41,10 @@ _REMOTES = {
     "ssh": "gage._internal.remotes.ssh:Ssh",
 }
 _ENGINES: Mapping[str, str] = {
+    "dask": "gage._internal.engines.dask:Dask",
+    "kubernetes": "gage._internal.engines.kubernetes:Kubernetes",
+    "local": "gage._internal.engines.local:Local",
+    "ray": "gage._internal.engines.ray:Ray",
     "slurm": "gage._internal.engines.slurm:Slurm",
 }
 
@@ -312,13 +316,16 @@ class Engine(Protocol):
         """Return how it is about jobs, in their order, asking the engine once for all."""
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs, whether they execute or wait; those that are gone are no error."""
+        """End jobs, whether they execute or wait; let go of what those that are gone have left."""
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
         """Return what the engine does."""
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
-        """Write the capsule of what a job has left to `path`; tell whether there was one."""
+        """Write the capsule of what a job has left to `path`; tell whether there was one.
+
+        It can be collected again, until it is let go of by `cancel`.
+        """
 
 
 def find_resolver(name: str) -> Resolver:

@@ -122,3 +122,40 @@ def test_several_runs_are_one_json_document(project):
         (ids[0], "completed"),
         (ids[1], "failed"),
     ]
+
+
+RESUMABLE = """
+[train]
+exec = "python train.py"
+resumable = true
+writable = "step.txt"
+"""
+TRAIN = """
+import os, time
+first = int(open("step.txt").read())
+for step in range(first, 6):
+    open("step.txt", "w").write(str(step))
+    print("step", step, flush=True)
+    if step == 3 and os.environ["RUN_ATTEMPT"] == "1":
+        time.sleep(60)
+"""
+
+
+def test_a_resumable_run_that_was_stopped_goes_on(project):
+    here = project({"gage.toml": RESUMABLE, "train.py": TRAIN, "step.txt": "0"})
+    process = here.begin("run", "train")
+    for step in range(4):
+        assert process.stdout.readline() == b"step %d\n" % step
+    here.gage("stop", "1").succeeds()
+    process.communicate(timeout=60)
+    assert here.gage("show", "--json").json["status"] == "terminated"
+    gone_on = here.gage("start", "1").succeeds()
+    assert gone_on.out == "step 3\nstep 4\nstep 5\n"
+    assert "completed" in gone_on.err
+    shown = here.gage("show").succeeds().out
+    assert "attempt 1    ended by SIGTERM; gone on with 2" in shown
+    (attempt,) = here.gage("show", "--json").json["attempts"]
+    assert (attempt["exit"], attempt["signal"], attempt["error"]) == ("SIGTERM", "SIGTERM", None)
+    assert here.gage("logs").out == "".join(f"step {n}\n" for n in (0, 1, 2, 3, 3, 4, 5))
+    here.gage("verify", "1").succeeds()
+    here.gage("start", "1").fails(125, "run-already-started")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pytest
@@ -16,7 +16,10 @@ import pytest
 from conftest import Outcome, Project
 from gage._internal.store import layout
 from gage._internal.store.status import run_status
+from remotes.counting_proxy import CountingProxy
 
+from .dask_cluster import DaskCluster, running_dask
+from .ray_cluster import RayCluster, running_ray
 from .slurm_cluster import Cluster, running_cluster, until
 
 # Counts how often it begins, waits until it may end where it is told to, and ends as it is told.
@@ -89,8 +92,99 @@ def given_slurm(request: pytest.FixtureRequest) -> Given:
     return GivenSlurm(request.getfixturevalue("cluster"))
 
 
+class Door:
+    """The way to a cluster, which can be shut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._proxy = CountingProxy(port)
+        self.port = self._proxy.port
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        self._proxy.close()
+        try:
+            yield
+        finally:
+            self._proxy = CountingProxy(self._target, self.port)
+
+    def close(self) -> None:
+        self._proxy.close()
+
+
+@dataclass
+class GivenDask:
+    """The Dask cluster of the tests, whose workers have the files of this machine."""
+
+    cluster: DaskCluster
+    door: Door
+    kind: str = "dask"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {"address": f"tcp://127.0.0.1:{self.door.port}"}
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.cluster.held()
+
+    def away(self) -> AbstractContextManager[None]:
+        return self.door.shut()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    with running_dask(tmp_path_factory.mktemp("dask"), workers=3) as found:
+        yield found
+
+
+def given_dask(request: pytest.FixtureRequest) -> Given:
+    cluster = request.getfixturevalue("dask_cluster")
+    door = Door(cluster.port)
+    request.addfinalizer(door.close)
+    return GivenDask(cluster, door)
+
+
+@dataclass
+class GivenRay:
+    """The Ray cluster of the tests; as long as a test has it, it is in the network of it."""
+
+    cluster: RayCluster
+    door: Door
+    kind: str = "ray"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {"address": f"127.0.0.1:{self.door.port}"}
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.cluster.held()
+
+    def away(self) -> AbstractContextManager[None]:
+        return self.door.shut()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    with running_ray(tmp_path_factory.mktemp("ray"), cpus=3) as found:
+        yield found
+
+
+def given_ray(request: pytest.FixtureRequest) -> Given:
+    cluster = request.getfixturevalue("ray_cluster")
+    entered = cluster.entered()
+    entered.__enter__()
+    request.addfinalizer(lambda: entered.__exit__(None, None, None))
+    door = Door(cluster.port)
+    request.addfinalizer(door.close)
+    return GivenRay(cluster, door)
+
+
 # Each engine that passes the suite.
 KINDS: Mapping[str, Callable[[pytest.FixtureRequest], Given]] = {
+    "dask": given_dask,
+    "ray": given_ray,
     "slurm": given_slurm,
 }
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gage._internal.lifecycle.create import define_run
 from gage._internal.lifecycle.init import init_run_meta
 from gage._internal.lifecycle.isolation.options import Isolated
 from gage._internal.lifecycle.make import make_run
+from gage._internal.lifecycle.proto import read_proto
 from gage._internal.lifecycle.rerun import stage_rerun
 from gage._internal.lifecycle.stage import stage_run
 from gage._internal.lifecycle.start import start_run
@@ -85,6 +87,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[bytes]]:
     start_run(run)
     look(run)
     look(stage_rerun(run, str(home)))
+    with read_proto(run) as proto:
+        variant = define_run(str(home), *proto.old[2:5], {"lr": 3}, group="g")
+        proto.fill(variant)
+    look(variant)
     run = run_of("true")
     start_run(run, sealed=Isolated())
     look(run)

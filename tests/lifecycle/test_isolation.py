@@ -450,7 +450,7 @@ class TestAsWithout:
     ) -> None:
         run = make_staged("true")
 
-        def taken(run: Run) -> None:
+        def taken(run: Run, beats: float) -> None:
             raise FileExistsError
 
         monkeypatch.setattr(lock, "acquire", taken)

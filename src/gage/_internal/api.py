@@ -52,6 +52,43 @@ def stage(
     return read_record(run)
 
 
+def stage_batch(
+    operation: str | None,
+    configs: Sequence[Mapping[str, Any]],
+    project_dir: str,
+    home: str | None,
+    group: str | None,
+    label: str | None,
+    tags: Sequence[str],
+    strict: bool,
+    share: bool,
+) -> list[RunRecord]:
+    """Create and stage runs of a project that is frozen once; see `gage.stage_batch`."""
+    from gage._internal.lifecycle.batch import frozen_project, stage_batch
+    from gage._internal.store.names import group_name
+
+    cwd = os.path.abspath(project_dir)
+    project = read_project(find_project_dir(cwd) or cwd)
+    check_width(project)
+    found = find_operation(project, operation, cwd)
+    home = _home(project, home)
+    values = [check_config(found, config) for config in configs]
+    staged: list[Run] = []
+    share = share or project.share
+    with frozen_project(home, found.opdef, project.dir, strict=strict, share=share) as fill:
+        stage_batch(
+            home,
+            found,
+            values,
+            fill,
+            group=group or group_name(),
+            label=label,
+            tags=tags,
+            on_staged=staged.append,
+        )
+    return [read_record(run) for run in staged]
+
+
 def _with_chosen_runs(
     operation: Operation, config: Mapping[str, Any], home: str
 ) -> tuple[Operation, Mapping[str, Any]]:

@@ -65,6 +65,12 @@ class ConfigFileError(GageError):
     reference = "config-file-invalid"
 
 
+class BatchFileError(GageError):
+    """A file of a batch is missing, cannot be parsed, or has no rows."""
+
+    reference = "batch-file-invalid"
+
+
 class UnknownPlugin(GageError):
     """A resolver, runtime or other plugin that is not installed."""
 
@@ -279,6 +285,12 @@ class EngineUnreachable(EngineFailed):
     """An engine cannot be reached, or is not there."""
 
     reference = "engine-unreachable"
+
+
+class SearchFailed(GageError):
+    """A search cannot be made, or has found nothing."""
+
+    reference = "search-failed"
 
 
 class NoRoom(GageError):

@@ -41,6 +41,30 @@ def _age_key(run: Run) -> int:
         return 0
 
 
+def find_group(home: str, group: str) -> list[Run]:
+    """Return the runs of a group in the order in which they were made.
+
+    Raises:
+        RunNotFound: there are none.
+    """
+    found = list_group(home, group)
+    if not found:
+        raise RunNotFound(f"there is no group {printable(group)} in {printable(home)}", "gage list")
+    return found
+
+
+def list_group(home: str, group: str) -> list[Run]:
+    """Return the runs of a group, if any, in the order in which they were made."""
+    return [run for run in reversed(list_runs(home)) if _is_of(run, group)]
+
+
+def _is_of(run: Run, group: str) -> bool:
+    try:
+        return meta.find_text(run, layout.GROUP) == group
+    except RunDamaged:
+        return False
+
+
 def find_newest(home: str, operation: str) -> Run | None:
     """Return the newest completed run of an operation, or None."""
     for run in list_runs(home):

@@ -62,7 +62,7 @@ def submit(
     Raises:
         GageError: they cannot be submitted; they stay staged.
     """
-    jobs = submit_runs(runs, setting.kind, setting.options)
+    jobs = submit_runs(runs, setting.kind, setting.options) if runs else []
     if not args.wait:
         if context.json:
             submitted = [Standing(run, note, None) for run, note in jobs]

@@ -30,8 +30,11 @@ def create_run(
     label: str | None = None,
     tags: Sequence[str] = (),
     group: str | None = None,
+    is_one_more: bool = False,
 ) -> Run:
     """Make a run in a runs home and initialize it with all that defines it.
+
+    One that `is_one_more` of a batch finds the home as the first of it has left it.
 
     Raises:
         UsageError: a tag is empty or too long; no run is made.
@@ -39,7 +42,8 @@ def create_run(
     """
     command = operation_cmd(operation, config)
     _check_no_secret(operation, command, config)
-    return define_run(home, operation.opref, operation.opdef, command, config, label, tags, group)
+    opref, opdef = operation.opref, operation.opdef
+    return define_run(home, opref, opdef, command, config, label, tags, group, is_one_more)
 
 
 def define_run(
@@ -51,6 +55,7 @@ def define_run(
     label: str | None = None,
     tags: Sequence[str] = (),
     group: str | None = None,
+    is_one_more: bool = False,
 ) -> Run:
     """Make a run in a runs home and initialize it with what defines it, as that is given.
 
@@ -59,7 +64,8 @@ def define_run(
     """
     check_tags(tags)
     user_attrs = {} if label is None else {"label": label}
-    if lock.list_abandoned(home):
+    # To look at all names in the home for each of many runs would take longer than the runs.
+    if not is_one_more and lock.list_abandoned(home):
         from gage._internal.catalog.leftovers import clear_abandoned
 
         clear_abandoned(home)
@@ -70,7 +76,7 @@ def define_run(
         if tags:
             add_tags(run, tags)
     except BaseException:
-        _discard(run)
+        discard_run(run)
         raise
     return run
 
@@ -106,7 +112,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _discard(run: Run) -> None:
+def discard_run(run: Run) -> None:
     """Remove what there is of a run; where that fails, it is a leftover that is found later."""
     try:
         for path in (run.run_dir, layout.run_notes_dir(run), layout.run_meta_dir(run)):

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from gage._internal import clock, proc
@@ -284,6 +284,9 @@ def _collect(run: Run, note: JobNote, engine: Engine) -> bool:
         has_come = engine.collect(_ticket(note), path, note.options)
         if has_come:
             unpack_capsule(path, home)
+            with suppress(EngineFailed):
+                # It is here: the engine need not keep it any more.
+                engine.cancel([_ticket(note)], note.options)
         return has_come
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from gage._internal import fs
 from gage._internal.errors import NotStaged, RunChanged
@@ -29,13 +29,18 @@ from gage._internal.lifecycle.stage import call_staged, let_go, recording_failur
 from gage._internal.lifecycle.system.capture import capture_machine
 from gage._internal.lifecycle.system.derive import Staged, find_calls
 from gage._internal.store import layout, manifest, meta, status
-from gage._internal.store.attributes import read_attributes, write_attributes
+from gage._internal.store.attributes import (
+    find_label,
+    list_tags,
+    read_attributes,
+    write_attributes,
+)
 from gage._internal.store.logs import ADDED, FileEvent, counted, log_action, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry, Manifest
 from gage._internal.store.record import read_record
 from gage._internal.store.seal import read_seal
 from gage._internal.store.verify import compare_meta
-from gage._internal.types import NOTHING, Run
+from gage._internal.types import NOTHING, OpCmd, OpDef, OpRef, Run
 
 # Records of a staging that are as true of the new run.
 _KEPT = (layout.DEPENDS, layout.RUNTIME, layout.REQUIRES, layout.UNCOMMITTED)
@@ -58,6 +63,24 @@ class _Source(NamedTuple):
     job: Job
 
 
+class Old(NamedTuple):
+    """What a run was staged with, and what is known of that.
+
+    `kept` are meta files that are as true of a run that is staged from it, None where it has none;
+    `patched` is what config changed in the files.
+    """
+
+    run: Run
+    entries: Sequence[Entry]
+    opref: OpRef
+    opdef: OpDef
+    command: OpCmd
+    config: Mapping[str, Any]
+    kept: Mapping[str, bytes | None]
+    patched: bytes | None
+    system: Mapping[str, object]
+
+
 def stage_rerun(
     original: Run,
     home: str,
@@ -65,11 +88,12 @@ def stage_rerun(
     tags: Sequence[str] = (),
     *,
     durable: bool = True,
+    group: str | None = None,
 ) -> Run:
     """Make a run in a runs home that has all that another one was staged with, and stage it.
 
     It does not matter what became of the other one, which is only read. `durable` is as for
-    `stage_run`.
+    `stage_run`, `group` as for `create_run`.
 
     Raises:
         NotStaged: the other one was never staged; no run is made.
@@ -78,36 +102,81 @@ def stage_rerun(
         RunDamaged: its meta files cannot be read; no run is made.
         UsageError: a tag is empty or too long; no run is made.
     """
-    entries = _read_staged(original)
-    opdef, command = meta.read_opdef(original), meta.read_cmd(original)
-    opref, config = meta.read_opref(original), meta.read_config(original)
-    kept = {name: meta.find_meta(original, name) for name in _KEPT}
-    patched = meta.find_meta(original, layout.PATCHED_LOG)
-    system = read_attributes(original, layout.SYS)
-    run = define_run(home, opref, opdef, command, config, label, tags)
+    old = read_old(original)
+    run = define_run(home, old.opref, old.opdef, old.command, old.config, label, tags, group)
     with recording_failure(run):
         meta.write_text(run, layout.RERUN, original.id)
         log_action(run, f"Staging what run {original.id} was staged with")
-        for name, data in kept.items():
-            if data is not None:
-                meta.write_meta(run, name, data)
-        if patched is not None:
-            fs.append_file(layout.meta_path(run, layout.PATCHED_LOG), patched)
-        _copy_files(run, original, entries)
-        by_path = {entry.path: entry for entry in entries}
-        staged = Staged(by_path, lambda path: f"{run.run_dir}/{path}", {}, run.run_dir)
-        if kept[layout.RUNTIME] is None:
-            calls = find_calls(opdef, command, staged)
-            capture_machine(run, calls.python, calls.interpreter, NOTHING)
-            system = {name: value for name, value in system.items() if name not in _INTERPRETER}
-        else:
-            capture_machine(run, "", None, NOTHING)
-        _keep_attributes(run, system)
-        manifest.write_manifest(run, Manifest(entries))
-        log_action(run, "Writing staged")
+        if old.patched is not None:
+            fs.append_file(layout.meta_path(run, layout.PATCHED_LOG), old.patched)
+        fill_from(run, old)
         call_staged(run, durable)
     let_go(run, durable)
     return run
+
+
+def stage_retry(original: Run, *, durable: bool) -> Run:
+    """Make a run that stands for one that has failed: beside it, known by the same words.
+
+    Raises:
+        As `stage_rerun`.
+    """
+    home = os.path.dirname(original.run_dir)
+    group = meta.find_text(original, layout.GROUP)
+    label, tags = find_label(original), list_tags(original)
+    return stage_rerun(original, home, label, tags, durable=durable, group=group)
+
+
+def read_old(original: Run) -> Old:
+    """Return what a run was staged with.
+
+    Raises:
+        NotStaged: it never was.
+        RunChanged: it has changed its files itself.
+        RunDamaged: its meta files cannot be read.
+    """
+    return Old(
+        original,
+        _read_staged(original),
+        meta.read_opref(original),
+        meta.read_opdef(original),
+        meta.read_cmd(original),
+        meta.read_config(original),
+        {name: meta.find_meta(original, name) for name in _KEPT},
+        meta.find_meta(original, layout.PATCHED_LOG),
+        read_attributes(original, layout.SYS),
+    )
+
+
+def fill_from(
+    run: Run,
+    old: Old,
+    configure: Callable[[Run, Sequence[Entry]], Sequence[Entry]] = lambda run, entries: entries,
+) -> None:
+    """Do all to stage a run from an old one but to call it staged.
+
+    `configure` changes files that are there, and returns the entries of all.
+
+    Raises:
+        RunChanged: the files of the old run are not those that it was staged with.
+    """
+    for name, data in old.kept.items():
+        if data is not None:
+            meta.write_meta(run, name, data)
+    _copy_files(run, old.run, old.entries)
+    entries = configure(run, old.entries)
+    by_path = {entry.path: entry for entry in entries}
+    staged = Staged(by_path, lambda path: f"{run.run_dir}/{path}", {}, run.run_dir)
+    system = old.system
+    if old.kept[layout.RUNTIME] is None:
+        calls = find_calls(old.opdef, meta.read_cmd(run), staged)
+        capture_machine(run, calls.python, calls.interpreter, NOTHING)
+        system = {name: value for name, value in system.items() if name not in _INTERPRETER}
+    else:
+        capture_machine(run, "", None, NOTHING)
+    _keep_attributes(run, system)
+    manifest.write_manifest(run, Manifest(tuple(entries)))
+    log_action(run, "Writing staged")
 
 
 def _keep_attributes(run: Run, system: Mapping[str, object]) -> None:

@@ -56,8 +56,11 @@ def find_gone(run: Run, notice: Notice = lambda sentence: None) -> Gone | None:
     stopped = meta.find_time(run, layout.STOPPED)
     if made and _is_being_taken(made[-1], holder, stopped):
         return None
-    if holder and is_alive(holder.process) is None and not _stays_untouched(run, holder, notice):
-        return None
+    if holder:
+        # It may have gone on with a run that had ended when its status was looked at.
+        is_there = is_alive(holder.process)
+        if is_there or (is_there is None and not _stays_untouched(run, holder, notice)):
+            return None
     process = holder.process if holder else (made[-1].next if made else None)
     return Gone(len(made) + 1, process, status.has_begun(run, holder))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from gage._internal import clock, fs
@@ -42,6 +42,7 @@ from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
     from gage._internal.lifecycle.elf import Elf
+    from gage._internal.lifecycle.freeze import Frozen
     from gage.plugins import Progress
 
 _HOOKED = ("sourcecode", "runtime", "dependencies")
@@ -73,31 +74,51 @@ def stage_run(
         GageError, OSError: a phase failed; the run is `failed`, with the reason in its meta.
     """
     _check_initialized(run)
+    with recording_failure(run):
+        digests = fill_run(run, project_dir, strict, share, notice, progress)
+        call_staged(run, durable)
+    digests.write()
+    let_go(run, durable)
+
+
+def fill_run(
+    run: Run,
+    project_dir: str | None,
+    strict: bool,
+    share: bool,
+    notice: Callable[[str], None],
+    progress: Progress,
+    frozen: Frozen | None = None,
+) -> Digests:
+    """Do all of a staging but to call the run staged; see `stage_run`.
+
+    With `frozen` what lies there is staged, and the run is one of a batch.
+    """
     opdef = meta.read_opdef(run)
     places = find_places(run.run_dir, project_dir)
-    digests = _find_digests(run, opdef, project_dir, places.needles(), share)
+    digests = Digests()
+    if frozen is None:
+        digests = _find_digests(run, opdef, project_dir, places.needles(), share)
     is_writable = matcher(as_patterns(opdef.data.get("writable")))
-    files = StagedFiles(run, is_writable, places.needles(), digests)
-    with recording_failure(run), Diff(project_dir) as diff:
-        stage_sourcecode(run, opdef, project_dir, files, notice)
+    files = StagedFiles(run, is_writable, places.needles(), digests, frozen)
+    with nullcontext(frozen.diff) if frozen else Diff(project_dir) as diff:
+        stage_sourcecode(run, opdef, project_dir, files, notice, frozen)
         _run_phase_hook(run, opdef, project_dir, files, "sourcecode", SOURCE)
         stage_config(run, opdef, files)
-        may_link = not _has_hook(opdef)
-        runtime = stage_runtime(run, opdef, project_dir, files, notice, may_link)
+        may_link = not has_hook(opdef)
+        runtime = stage_runtime(run, opdef, project_dir, files, notice, may_link, frozen)
         _run_phase_hook(run, opdef, project_dir, files, "runtime", RUNTIME)
-        stage_dependencies(run, opdef, project_dir, files, notice, progress)
+        stage_dependencies(run, opdef, project_dir, files, notice, progress, frozen)
         _run_phase_hook(run, opdef, project_dir, files, "dependencies", DEPENDENCY)
-        natives = _find_leaks(run, opdef, project_dir, places, files, strict, notice)
+        natives = _find_leaks(run, opdef, project_dir, places, files, strict, notice, frozen)
         calls = _derive_requirements(run, opdef, files, natives, runtime)
         if project_dir is not None:
             packages = runtime.packages
             capture_system(run, calls.python, calls.interpreter, packages, diff, _mask(opdef))
-        files.freeze()
-        manifest.write_manifest(run, Manifest(files.entries()))
-        log_action(run, "Writing staged")
-        call_staged(run, durable)
-    digests.write()
-    let_go(run, durable)
+    files.freeze()
+    manifest.write_manifest(run, Manifest(files.entries()))
+    log_action(run, "Writing staged")
+    return digests
 
 
 def _find_digests(
@@ -106,19 +127,18 @@ def _find_digests(
     if project_dir is None:
         return Digests()
     path = digests_path(os.path.dirname(run.run_dir), project_dir, opdef.name)
-    return Digests(path, run.run_dir, needles, share and not _has_hook(opdef))
+    return Digests(path, run.run_dir, needles, share and not has_hook(opdef))
 
 
-def _has_hook(opdef: OpDef) -> bool:
+def has_hook(opdef: OpDef) -> bool:
     """Tell whether staging runs a command, which may write to any file."""
     return any(exec_part(opdef.data.get("exec"), f"stage-{phase}") for phase in _HOOKED)
 
 
 def call_staged(run: Run, durable: bool) -> None:
     """Stamp `staged`: all that it vouches for is written, and on disk where it is durable."""
-    staged = meta.prepare_time(run, layout.STAGED, clock.now())
+    staged = seal_run(run)
     try:
-        seal_staged(run, staged)
         if durable:
             fs.sync(run.run_dir, layout.run_meta_dir(run))
             lock.release(run)
@@ -126,6 +146,17 @@ def call_staged(run: Run, durable: bool) -> None:
         fs.discard(staged)
         raise
     fs.put_in_place(staged, layout.meta_path(run, layout.STAGED))
+
+
+def seal_run(run: Run) -> str:
+    """Seal a run that is to be called staged; return where the stamp lies until then."""
+    staged = meta.prepare_time(run, layout.STAGED, clock.now())
+    try:
+        seal_staged(run, staged)
+    except BaseException:
+        fs.discard(staged)
+        raise
+    return staged
 
 
 def let_go(run: Run, durable: bool) -> None:
@@ -201,6 +232,7 @@ def _find_leaks(
     files: StagedFiles,
     strict: bool,
     notice: Callable[[str], None],
+    frozen: Frozen | None,
 ) -> Mapping[str, Elf]:
     """Tell of what would break elsewhere; return the native code that was come by."""
     search = find_leaks(run, opdef, project_dir, places, files)
@@ -208,7 +240,7 @@ def _find_leaks(
         from gage._internal.lifecycle.leaks.report import report_leaks
 
         report_leaks(run, search.leaks, search.unsearched, strict, notice)
-    credentials = find_credentials(run, files)
+    credentials = find_credentials(run, files, frozen)
     if credentials:
         log_actions(run, [f"Looks like a secret: {found}" for found in credentials])
         notice(told(credentials))

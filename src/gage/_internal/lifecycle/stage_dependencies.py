@@ -24,6 +24,7 @@ from gage._internal.store.manifest import DEPENDENCY, Entry
 from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
+    from gage._internal.lifecycle.freeze import Frozen
     from gage.plugins import Notice, Progress, Resolved
 
 SETTINGS = (
@@ -67,6 +68,7 @@ def stage_dependencies(
     files: StagedFiles,
     notice: Notice,
     progress: Progress,
+    frozen: Frozen | None = None,
 ) -> None:
     """Copy the files of each dependency to its target.
 
@@ -83,14 +85,11 @@ def stage_dependencies(
 
     home = os.path.dirname(run.run_dir)
     records = []
-    for found in resolve_dependencies(opdef, project_dir, home, tell, progress):
+    for found in _resolved(opdef, project_dir, home, tell, progress, frozen):
         if isinstance(found, DependencyError):
             log_action(run, f"Left out: {found}")
             continue
-        digest = _digest_of_archives(found) if found.is_packed else None
-        if digest is not None:
-            _check_digest(found, digest)
-        with _unpacked(run, found) as placed:
+        with _unpacked(run, found, frozen) as (placed, digest):
             check_is_free(placed, lambda path: files.get(path) is not None)
             _copy(placed, files)
         if digest is None:
@@ -106,6 +105,29 @@ def stage_dependencies(
         records.append(_record(placed, files, digest))
     if records:
         meta.write_json(run, layout.DEPENDS, records)
+
+
+def _resolved(
+    opdef: OpDef,
+    project_dir: str | None,
+    home: str,
+    tell: Notice,
+    progress: Progress,
+    frozen: Frozen | None,
+) -> Iterable[Dependency | DependencyError]:
+    """Return each dependency as it resolves; those of a batch all at once, for all of its runs."""
+    if frozen is None:
+        return resolve_dependencies(opdef, project_dir, home, tell, progress)
+    said: list[str] = []
+
+    def resolve() -> tuple[list[Dependency | DependencyError], list[str]]:
+        found = list(resolve_dependencies(opdef, project_dir, home, said.append, progress))
+        return found, said
+
+    found, sentences = frozen.once("dependencies", resolve)
+    for sentence in sentences:
+        tell(sentence)
+    return found
 
 
 def resolve_dependencies(
@@ -252,25 +274,38 @@ def _check_undamaged(found: Dependency, digests: Iterable[tuple[str, str]]) -> N
 
 
 @contextmanager
-def _unpacked(run: Run, found: Dependency) -> Iterator[Dependency]:
-    """Yield a dependency with what is in its archives in place of them, where it is to be so.
+def _unpacked(
+    run: Run, found: Dependency, frozen: Frozen | None
+) -> Iterator[tuple[Dependency, str | None]]:
+    """Yield a dependency, and a digest where it has archives: with what is in these in their place.
 
-    They are unpacked beside the run, from where they are taken as any files are.
+    They are unpacked beside the run, from where they are taken as any files are; those of a batch
+    once, where it keeps what is frozen.
     """
     if not found.is_packed:
-        yield found
+        yield found, None
         return
-    from gage._internal.lifecycle.archives import unpack_archive
-
+    if frozen:
+        folder = frozen.folder_of(found.name)
+        yield frozen.once(("unpacked", found.name), lambda: _unpack(found, folder))
+        return
     folder = fs.path_beside(f"{run.run_dir}.unpacked")
     os.mkdir(folder)
     try:
-        for path in found.resolved.paths:
-            unpack_archive(os.path.join(found.resolved.root, path), folder)
-        resolved = found.resolved._replace(root=folder, paths=fs.files_of(folder), names=None)
-        yield _placed(found.name, resolved, found.settings, unpacked=True)
+        yield _unpack(found, folder)
     finally:
         fs.remove_tree(folder)
+
+
+def _unpack(found: Dependency, folder: str) -> tuple[Dependency, str]:
+    from gage._internal.lifecycle.archives import unpack_archive
+
+    digest = _digest_of_archives(found)
+    _check_digest(found, digest)
+    for path in found.resolved.paths:
+        unpack_archive(os.path.join(found.resolved.root, path), folder)
+    resolved = found.resolved._replace(root=folder, paths=fs.files_of(folder), names=None)
+    return _placed(found.name, resolved, found.settings, unpacked=True), digest
 
 
 def _check_digest(found: Dependency, digest: str) -> None:

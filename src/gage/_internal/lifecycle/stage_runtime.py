@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.lifecycle.system.derive import NO_PROGRAMS, EnvironmentPrograms
@@ -24,7 +24,13 @@ from gage._internal.store.runtime_record import (
 )
 from gage._internal.types import NOTHING, OpDef, Run
 
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.freeze import Frozen
+    from gage.plugins import Provided
+
 INHERIT = "inherit"
+# Files that say which packages there are to be, or how one is built: a runtime reads them itself.
+_OF_PACKAGES = ("pyproject.toml", "setup.py", "setup.cfg", "environment.yml", "environment.yaml")
 # What channels of conda call platforms otherwise than the platforms themselves.
 _SYSTEMS = {"osx": "darwin"}
 _MACHINES = {"64": "x86_64"}
@@ -57,10 +63,12 @@ def stage_runtime(
     files: StagedFiles,
     notice: Callable[[str], None],
     may_link: bool,
+    frozen: Frozen | None = None,
 ) -> StagedRuntime:
     """Put what the operation's runtime consists of into the run directory.
 
-    What the runtime keeps in the cache is linked to from there, where it may be.
+    What the runtime keeps in the cache is linked to from there, where it may be. Of the runs of a
+    batch the first gets it ready, for all those that have the same of what it goes by.
 
     Raises:
         UnknownPlugin: no such runtime is installed.
@@ -71,12 +79,34 @@ def stage_runtime(
         return StagedRuntime()
     from gage.plugins import RuntimeContext, find_runtime
 
+    asked: dict[str, str] = {}
+    digest = _digester(files)
+    said: list[str] = []
+
+    def ask(folder: str) -> str:
+        asked[folder] = digest(folder)
+        return asked[folder]
+
     def tell(sentence: str) -> None:
+        said.append(sentence)
         log_action(run, f"Noticed: {sentence}")
         notice(sentence)
 
-    context = RuntimeContext(run.run_dir, project_dir or "", _digester(files), tell)
-    provided = find_runtime(settings["name"]).provide(settings, context)
+    context = RuntimeContext(run.run_dir, project_dir or "", ask, tell)
+    before: list[_Made] = []
+    if frozen:
+        before = frozen.once("runtimes", lambda: before)
+    key = _digest_of_packages(files, settings)
+    made = next((made for made in before if made.is_of(key, digest)), None)
+    if made:
+        provided = made.provided
+        for sentence in made.said:
+            tell(sentence)
+    else:
+        provided = find_runtime(settings["name"]).provide(settings, context)
+        # What lies in a run is not there for others.
+        if not any(source.startswith(run.run_dir) for source, _ in provided.files):
+            before.append(_Made(key, asked, said, provided))
     for tree, target in provided.trees:
         files.add_tree(tree, target, RUNTIME, may_link)
     for source, path in provided.files:
@@ -96,6 +126,35 @@ def stage_runtime(
     if record is None:
         return StagedRuntime(packed=packed)
     return StagedRuntime(*_needs(record, packed), record.packages, packed)
+
+
+class _Made(NamedTuple):
+    """What a runtime provided, by what it went: the digests that it asked for, and its own files.
+
+    `said` is what was told then.
+    """
+
+    key: str
+    asked: Mapping[str, str]
+    said: Sequence[str]
+    provided: Provided
+
+    def is_of(self, key: str, digest: Callable[[str], str]) -> bool:
+        """Tell whether a run for which this is the key would be given the same."""
+        return key == self.key and all(digest(name) == had for name, had in self.asked.items())
+
+
+def _digest_of_packages(files: StagedFiles, settings: Mapping[str, Any]) -> str:
+    """Return a digest of the files that a runtime may read without asking for a digest."""
+    names = {*_OF_PACKAGES, settings.get("from")}
+    lines = []
+    for entry in files.entries():
+        name = os.path.basename(entry.path)
+        if entry.type == SOURCE and (
+            names & {name, entry.path} or "lock" in name or "require" in name
+        ):
+            lines.append(f"{entry.path}\0{entry.sha256 or entry.target}\n")
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def planned_programs(name: str) -> EnvironmentPrograms:

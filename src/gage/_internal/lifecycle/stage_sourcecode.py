@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from gage._internal.fs import printable
 from gage._internal.lifecycle.staged_files import StagedFiles
-from gage._internal.project.selection import Selection, select_source
+from gage._internal.project.selection import select_source
 from gage._internal.project.source_rules import parse_rules
 from gage._internal.store import layout
-from gage._internal.store.logs import counted, log_action
+from gage._internal.store.logs import counted, log_action, log_actions
 from gage._internal.store.manifest import SOURCE
 from gage._internal.types import OpDef, Run
 
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.freeze import Frozen
+
 _MOST_NAMED = 3
+
+
+class _Found(NamedTuple):
+    """The paths of the source, and what is to be logged and told of how they came about."""
+
+    paths: Sequence[str]
+    logged: Sequence[str]
+    told: Sequence[str]
 
 
 def stage_sourcecode(
@@ -23,6 +35,7 @@ def stage_sourcecode(
     project_dir: str | None,
     files: StagedFiles,
     notice: Callable[[str], None],
+    frozen: Frozen | None = None,
 ) -> None:
     """Copy the selected files of a project; do nothing without one.
 
@@ -34,33 +47,40 @@ def stage_sourcecode(
     """
     if project_dir is None:
         return
-    spec = opdef.data.get("sourcecode")
-    rules = None if spec is False else parse_rules(spec)
-    selection = select_source(project_dir, rules, prune=[os.path.dirname(run.run_dir)])
-    summary = layout.summary_file(opdef.data)
-    paths = [path for path in selection.paths if path != summary]
-    if len(paths) < len(selection.paths):
-        log_action(run, f"Left out {summary}: the run writes it")
-    for note in selection.notes:
-        log_action(run, note)
-        notice(note)
-    _tell_left_out(run, project_dir, selection, notice)
-    copied = files.copy(project_dir, ((path, path) for path in paths), SOURCE)
+    folder, home = project_dir, os.path.dirname(run.run_dir)
+    if frozen:
+        found = frozen.once("source", lambda: _find(opdef, folder, home))
+    else:
+        found = _find(opdef, folder, home)
+    if found.logged:
+        log_actions(run, found.logged)
+    for sentence in found.told:
+        notice(sentence)
+    copied = files.copy(project_dir, ((path, path) for path in found.paths), SOURCE)
     if copied:
         log_action(run, f"Copied {counted(copied, 'source file')}")
 
 
-def _tell_left_out(
-    run: Run, project_dir: str, selection: Selection, notice: Callable[[str], None]
-) -> None:
+def _find(opdef: OpDef, project_dir: str, home: str) -> _Found:
+    spec = opdef.data.get("sourcecode")
+    rules = None if spec is False else parse_rules(spec)
+    selection = select_source(project_dir, rules, prune=[home])
+    summary = layout.summary_file(opdef.data)
+    paths = [path for path in selection.paths if path != summary]
+    logged: list[str] = []
+    told: list[str] = []
+    if len(paths) < len(selection.paths):
+        logged.append(f"Left out {summary}: the run writes it")
+    logged += selection.notes
+    told += selection.notes
     by_reason: dict[str, list[str]] = {}
     for verdict in selection.verdicts:
         if verdict.is_notable:
             reason = f"it is beyond {verdict.limit.text}" if verdict.limit else verdict.reason
-            log_action(run, f"Left out {verdict.path}: {reason}")
+            logged.append(f"Left out {verdict.path}: {reason}")
             by_reason.setdefault(reason, []).append(verdict.path)
-    for reason, left_out in by_reason.items():
-        notice(_left_out_sentence(project_dir, left_out, reason))
+    told += [_left_out_sentence(project_dir, those, why) for why, those in by_reason.items()]
+    return _Found(paths, logged, told)
 
 
 def _left_out_sentence(project_dir: str, paths: Sequence[str], reason: str) -> str:

@@ -35,6 +35,7 @@ from gage._internal.types import Run
 if TYPE_CHECKING:
     from gage._internal.environments.contents import Content
     from gage._internal.environments.kept import KeptTree
+    from gage._internal.lifecycle.freeze import Frozen
 
 SYMLINK = "symlink"
 _OWNER_WRITE = 0o200
@@ -46,6 +47,7 @@ class StagedFiles:
 
     Files are read-only from the moment they are copied, but those that `is_writable` names.
     What is copied is searched for `needles` on the way (see `suspects`), unless `digests` knows it.
+    With `frozen` it is what lies there, as it was when the first run of a batch was staged.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class StagedFiles:
         is_writable: Callable[[str], bool],
         needles: Sequence[bytes] = (),
         digests: Digests | None = None,
+        frozen: Frozen | None = None,
     ) -> None:
         self._run = run
+        self._frozen = frozen
         self._is_writable = is_writable
         self._needles = needles
         self._digests = digests or Digests()
@@ -126,13 +130,17 @@ class StagedFiles:
         """
         pairs = list(sources)
         root = root.rstrip("/")
+        frozen = self._frozen if link not in (HARDLINK, SYMLINK) else None
+        if frozen:
+            may_write = self.is_writable if not is_writable else lambda path: True
+            root = frozen.freeze(root, pairs, may_write, self._needles)
         made = {""}
         for source, path in pairs:
             self._make_parents(root, source, path, made)
         jobs = []
         for source, path in pairs:
             full = f"{root}/{source}"
-            known = self._digests.find(full, path)
+            known = frozen.known(full) if frozen else self._digests.find(full, path)
             target = f"{self._run.run_dir}/{path}"
             if is_writable:
                 self._writable.add(path)
@@ -142,8 +150,10 @@ class StagedFiles:
         events = []
         if link == SYMLINK:
             copies: Sequence[Copied | None] = [None] * len(jobs)
+        elif frozen and frozen.may_link:
+            copies = self._link_or_copy([path for _, path in pairs], jobs)
         else:
-            copies = _copy(jobs, self._needles)
+            copies = copy_or_refuse(jobs, self._needles)
         for (_, path), job, copied in zip(pairs, jobs, copies, strict=True):
             if link == SYMLINK:
                 entry, stamp = _link_to(job, path, type_)
@@ -161,6 +171,24 @@ class StagedFiles:
         self._folders.clear()
         log_files(self._run, events)
         return len(events)
+
+    def _link_or_copy(self, paths: Sequence[str], jobs: Sequence[Job]) -> Sequence[Copied | None]:
+        """Give frozen files another name in the run, where that can be; copy the others."""
+        linked: dict[str, Copied] = {}
+        for path, job in zip(paths, jobs, strict=True):
+            known = job.known
+            if known is None or job.is_writable:
+                continue
+            mode = stat.S_IMODE(os.lstat(job.source).st_mode)
+            if not mode & _WRITE_BITS and _link(job.source, job.target):
+                self._linked.add(path)
+                identity = identity_of(os.lstat(job.target))
+                linked[path] = Copied(mode, known.sha256, known.has_needle, identity, identity)
+        both = list(zip(paths, jobs, strict=True))
+        left = [(path, job) for path, job in both if path not in linked]
+        copied = copy_or_refuse([job for _, job in left], self._needles)
+        copies = {**linked, **dict(zip((path for path, _ in left), copied, strict=True))}
+        return [copies[path] for path in paths]
 
     def add_tree(self, tree: KeptTree, target: str, type_: str, may_link: bool) -> None:
         """Add a tree of the cache to the run: files get another name there, where that can be.
@@ -212,7 +240,7 @@ class StagedFiles:
             jobs.append(
                 Job(full, self._full(path), self.is_writable(path), known if is_known else None)
             )
-        for (_, path), copied in zip(left, _copy(jobs), strict=True):
+        for (_, path), copied in zip(left, copy_or_refuse(jobs), strict=True):
             assert copied
             entry = Entry(path, FILE, type_, copied.mode, copied.size, copied.sha256)
             events.append(self._record(entry, ADDED))
@@ -288,7 +316,7 @@ class StagedFiles:
         """
         full = self._full(entry.path)
         beside = full + ".unlinked"
-        _copy([Job(full, beside, writable)])
+        copy_or_refuse([Job(full, beside, writable)])
         os.replace(beside, full)
 
     def _set_mode(self, path: str, mode: int) -> None:
@@ -341,7 +369,12 @@ def _link(source: str, target: str) -> bool:
     return True
 
 
-def _copy(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> Sequence[Copied | None]:
+def copy_or_refuse(jobs: Sequence[Job], needles: Sequence[bytes] = ()) -> Sequence[Copied | None]:
+    """Copy files, as `copy_files` does.
+
+    Raises:
+        SourceRefused: one is gone, never still, or cannot be linked as asked.
+    """
     try:
         return copy_files(jobs, needles)
     except Restless as error:
@@ -371,14 +404,14 @@ def _copy_other(job: Job, path: str, type_: str) -> tuple[Entry, Stamp]:
     except FileNotFoundError:
         raise _gone(job.source) from None
     if stat.S_ISLNK(found.st_mode):
-        entry = _copy_link(job, path, type_)
+        points_to = target_of_link(job.source, path)
+        os.symlink(points_to, job.target)
+        entry = Entry(path, LINK, type_, 0o777, len(os.fsencode(points_to)), target=points_to)
     elif stat.S_ISDIR(found.st_mode):
         os.mkdir(job.target, stat.S_IMODE(found.st_mode) | 0o700)
         entry = Entry(path, DIRECTORY, type_, stat.S_IMODE(os.stat(job.target).st_mode), 0)
     else:
-        raise SourceRefused(
-            f"{printable(job.source)} is a socket, a pipe or a device", "exclude it"
-        )
+        raise special(job.source)
     return entry, Stamp.of(os.lstat(job.target))
 
 
@@ -390,17 +423,26 @@ def _link_to(job: Job, path: str, type_: str) -> tuple[Entry, Stamp]:
     return entry, Stamp.of(os.lstat(job.target))
 
 
-def _copy_link(job: Job, path: str, type_: str) -> Entry:
-    points_to = os.readlink(job.source)
+def special(source: str) -> SourceRefused:
+    """Return the error for what is no file, link or directory."""
+    return SourceRefused(f"{printable(source)} is a socket, a pipe or a device", "exclude it")
+
+
+def target_of_link(source: str, path: str) -> str:
+    """Return what a link points to that is to be at `path` in a run.
+
+    Raises:
+        SourceRefused: there it would leave the run.
+    """
+    points_to = os.readlink(source)
     inside = os.path.normpath(os.path.join(os.path.dirname(path), points_to))
     if points_to.startswith("/") or inside.split("/")[0] == os.pardir:
         raise SourceRefused(
-            f"{printable(job.source)} is a link that leaves the run: {printable(points_to)}",
+            f"{printable(source)} is a link that leaves the run: {printable(points_to)}",
             "make it a relative link to a file that is staged, or exclude it"
             " and declare what it points to as a dependency",
         )
-    os.symlink(points_to, job.target)
-    return Entry(path, LINK, type_, 0o777, len(os.fsencode(points_to)), target=points_to)
+    return points_to
 
 
 def _read_entry(run_dir: str, path: str, type_: str) -> Entry:

@@ -21,6 +21,7 @@ LISTED = (
     *(f"meta/{name}" for name in (layout.LOCK, layout.EXIT, layout.ERROR, layout.SIGNAL)),
     *(f"meta/{name}" for name in (layout.INITIALIZED, layout.STAGED, layout.STARTED)),
     *(f"meta/{name}" for name in (layout.STOPPED, layout.MANIFEST, layout.SUMMARY)),
+    f"meta/{layout.GROUP}",
     f"meta/{layout.USER}/{layout.LABEL}",
     f"notes/{layout.LABEL}",
     f"notes/{layout.TAGS}/",

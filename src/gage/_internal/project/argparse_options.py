@@ -93,10 +93,14 @@ def parse_option(option: Option, text: str, where: object) -> Any:
     Raises:
         BadConfigValue: the text is no such value; `where` names the option.
     """
-    sample = option.default
-    if sample is None and option.action == "store" and option.nargs in (None, "?"):
-        sample = _SAMPLES.get(option.type)
-    return parse_value(text, sample, where)
+    return parse_value(text, sample_of(option), where)
+
+
+def sample_of(option: Option) -> Any:
+    """Return a value of the type that an option has: its default, or one of its type; or None."""
+    if option.default is None and option.action == "store" and option.nargs in (None, "?"):
+        return _SAMPLES.get(option.type)
+    return option.default
 
 
 def option_args(options: Mapping[str, Option], values: Mapping[str, Any]) -> list[str]:

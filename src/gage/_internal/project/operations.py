@@ -160,22 +160,35 @@ def parse_config(operation: Operation, assignments: Sequence[str]) -> dict[str, 
     """
     given = {}
     for word in assignments:
-        if "=" not in word[1:]:
-            raise UsageError(f"{fs.printable(word)} is not of the form NAME=VALUE")
-        name, text = _name_and_text(operation, word)
-        default = _default_of(operation, name)
-        where = _Where(name, default)
-        if default.option is not None:
-            from gage._internal.project.argparse_options import parse_option
-
-            given[name] = parse_option(default.option, text, where)
-        else:
-            given[name] = parse_value(text, default.value, where)
-    return _all_config(operation, given)
+        name, text = name_and_text(operation, word)
+        given[name] = parse_given(operation, name, text)
+    return all_config(operation, given)
 
 
-def _name_and_text(operation: Operation, word: str) -> tuple[str, str]:
-    """Split a word at the first `=` behind a name that is known, else at the first one."""
+def parse_given(operation: Operation, name: str, text: str) -> Any:
+    """Return what a text gives a config name, in the type of its default.
+
+    Raises:
+        UnknownConfig: the operation has no such name.
+        BadConfigValue: the text is no value of the default's type.
+    """
+    default = default_of(operation, name)
+    where = Where(name, default)
+    if default.option is not None:
+        from gage._internal.project.argparse_options import parse_option
+
+        return parse_option(default.option, text, where)
+    return parse_value(text, default.value, where)
+
+
+def name_and_text(operation: Operation, word: str) -> tuple[str, str]:
+    """Split a word at the first `=` behind a name that is known, else at the first one.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if "=" not in word[1:]:
+        raise UsageError(f"{fs.printable(word)} is not of the form NAME=VALUE")
     parts = word.split("=")
     for count in range(1, len(parts)):
         name = "=".join(parts[:count])
@@ -191,22 +204,26 @@ def check_config(operation: Operation, values: Mapping[str, Any]) -> dict[str, A
         UnknownConfig: the operation has no such name.
         BadConfigValue: a value is not of the default's type, or cannot be recorded.
     """
-    given = {}
-    for name, value in values.items():
-        default = _default_of(operation, name)
-        where = _Where(name, default)
-        try:
-            given[name] = as_json(check_value(value, default.value, where))
-        except ValueError as error:
-            raise BadConfigValue(f"{where}: {error}") from None
-    return _all_config(operation, given)
+    given = {name: check_given(operation, name, value) for name, value in values.items()}
+    return all_config(operation, given)
 
 
-def _all_config(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
+def check_given(operation: Operation, name: str, value: Any) -> Any:
+    """Return a Python value that a config name is given as it is recorded; see `check_config`."""
+    default = default_of(operation, name)
+    where = Where(name, default)
+    try:
+        return as_json(check_value(value, default.value, where))
+    except ValueError as error:
+        raise BadConfigValue(f"{where}: {error}") from None
+
+
+def all_config(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what config names are given, and the defaults of the others."""
     return {name: given.get(name, d.value) for name, d in operation.defaults.items()}
 
 
-class _Where(NamedTuple):
+class Where(NamedTuple):
     """A config name with its place, which may take the Gage file to be read once more."""
 
     name: str
@@ -216,7 +233,12 @@ class _Where(NamedTuple):
         return f"{fs.printable(self.name)} ({self.default.place})"
 
 
-def _default_of(operation: Operation, name: str) -> ConfigDefault:
+def default_of(operation: Operation, name: str) -> ConfigDefault:
+    """Return what a config name is where nothing is given.
+
+    Raises:
+        UnknownConfig: the operation has no such name.
+    """
     try:
         return operation.defaults[name]
     except KeyError:

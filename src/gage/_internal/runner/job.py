@@ -41,10 +41,12 @@ def execute_job(run: Run, tell: Tell = lambda sentence: None) -> int:
     while True:
         found = status.run_status(run)
         if found == status.RUNNING:
-            if not is_waiting:
-                tell(f"run {name} is executed by {lock.find_holder(run)}: waiting for its end")
-            is_waiting = True
-            _wait(run)
+            with _passing_on(run):
+                if not is_waiting:
+                    tell(f"run {name} is executed by {lock.find_holder(run)}: waiting for its end")
+                is_waiting = True
+                while status.run_status(run) == status.RUNNING:
+                    time.sleep(_POLL)
             continue
         if found == status.STAGED or (is_resumable(run) and _is_open(found)):
             try:
@@ -100,16 +102,9 @@ def _exit_code(run: Run, found: str, tell: Tell) -> int:
     return code or (0 if found == status.COMPLETED else 1)
 
 
-def _wait(run: Run) -> None:
-    """Wait until a run that another process executes is over; pass on that it is to stop."""
-    with _passing_on(run):
-        while status.run_status(run) == status.RUNNING:
-            time.sleep(_POLL)
-
-
 @contextmanager
 def _passing_on(run: Run) -> Iterator[None]:
-    """Pass a signal to stop on to the process that executes a run, where that is on this host."""
+    """Pass a signal to stop on to whoever executes a run that is waited for, on this host."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         holder = lock.find_holder(run)

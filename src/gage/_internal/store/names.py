@@ -7,6 +7,8 @@ Readable, Spellable, and Pronounceable", 2009, arXiv:0901.4016).
 
 from __future__ import annotations
 
+import os
+
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aiou"
 
@@ -16,7 +18,15 @@ def run_name(run_id: str) -> str:
 
     For example `kivob-sazut`. The name follows from the id alone.
     """
-    bits = int(run_id[:8], 16)
+    return _name(int(run_id[:8], 16))
+
+
+def group_name() -> str:
+    """Return a name for a group that no other has: as those of runs, of random bits."""
+    return _name(int.from_bytes(os.urandom(4), "big"))
+
+
+def _name(bits: int) -> str:
     return f"{_proquint(bits >> 16)}-{_proquint(bits & 0xFFFF)}"
 
 

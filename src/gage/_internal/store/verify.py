@@ -156,6 +156,9 @@ def compare_meta(run: Run, seal: Seal, is_open: bool) -> Iterator[Fault]:
     if not is_open:
         unsealed = {layout.MANIFEST, layout.RUNNER_LOG, layout.FILES_LOG}
         for name in now.keys() - sealed.keys() - unsealed:
+            if name.startswith(f"{layout.ATTEMPTS}/"):
+                # Somebody was about to go on.
+                continue
             yield Fault(name, ADDED, is_meta=True)
 
 

@@ -9,6 +9,7 @@ from gage._internal.catalog.find import list_runs
 from gage._internal.catalog.trash import trash_dir
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument
 from gage._internal.cli.times import age_text, duration_text
 from gage._internal.cli.values import config_text
 from gage._internal.errors import UsageError
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--operation", metavar="OP", help="list runs of this operation only")
     parser.add_argument("--label", help="list runs with this label only")
     parser.add_argument("--tag", help="list runs with this tag only")
+    add_group_argument(parser, "list runs of this group only")
     parser.add_argument("--remote", metavar="REMOTE", help="list runs at a remote")
     parser.add_argument("--deleted", action="store_true", help="list what is in the trash")
 
@@ -90,7 +92,7 @@ def _list(args: argparse.Namespace, context: Context, home: str, address: str | 
         return 0
     if not shown:
         what = "deleted runs" if args.deleted else "runs"
-        is_chosen = (args.status, args.operation, args.label, args.tag) != (None,) * 4
+        is_chosen = {args.status, args.operation, args.label, args.tag, args.group} != {None}
         matching = " that match" if is_chosen else ""
         printer.print_note(f"no {what}{matching} in {printable(address or home)}")
         return 0
@@ -111,6 +113,7 @@ def _matching(args: argparse.Namespace, home: str) -> Iterator[tuple[int, RunRec
             and (args.operation is None or record.opref.name == args.operation)
             and (args.label is None or record.label == args.label)
             and (args.tag is None or args.tag in record.tags)
+            and (args.group is None or args.group == record.group)
         ):
             yield number, record
 

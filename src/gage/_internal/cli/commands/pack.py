@@ -7,9 +7,10 @@ import os
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument, find_named
 from gage._internal.cli.values import counted_bytes
 from gage._internal.errors import UsageError
-from gage._internal.fs import printable
+from gage._internal.fs import file_name_for, printable
 from gage._internal.portable.pack import pack_runs
 from gage._internal.store.logs import counted
 from gage._internal.store.names import run_name
@@ -23,7 +24,8 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("runs_to_pack", nargs="+", metavar="RUN", help="a run")
+    parser.add_argument("runs_to_pack", nargs="*", metavar="RUN", help="a run")
+    add_group_argument(parser, "pack all runs of a group")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="the file to write; default: NAME.capsule.zip"
     )
@@ -31,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
-    found = list(dict.fromkeys(context.find_run(text) for text in args.runs_to_pack))
-    output = args.output or f"{run_name(found[0].id)}.capsule.zip"
+    found = find_named(args.runs_to_pack, args.group, context)
+    name = run_name(found[0].id) if args.group is None else file_name_for(args.group)
+    output = args.output or f"{name}.capsule.zip"
     path = os.path.join(context.cwd, output)
     if os.path.lexists(path):
         raise UsageError(f"{printable(output)} is there already", "name another: -o FILE")

@@ -6,6 +6,7 @@ import argparse
 import os
 
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument, find_named
 from gage._internal.fs import printable
 
 DESCRIPTION = (
@@ -17,8 +18,9 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("runs_to_push", nargs="+", metavar="RUN", help="a run")
+    parser.add_argument("runs_to_push", nargs="*", metavar="RUN", help="a run")
     parser.add_argument("remote", metavar="REMOTE", help="where to: a name or an address")
+    add_group_argument(parser, "bring all runs of a group")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     from gage._internal.cli.moving import move_runs, opened_local, opened_remote
     from gage._internal.portable.transfer import check_may_leave
 
-    found = list(dict.fromkeys(context.find_run(text) for text in args.runs_to_push))
+    found = find_named(args.runs_to_push, args.group, context)
     # A run may be named by the path of its run directory, in whatever runs home that is.
     homes = list(dict.fromkeys(os.path.dirname(each.run_dir) for each in found))
     for each in found:

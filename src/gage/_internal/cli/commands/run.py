@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from gage._internal.cli import new_run
 from gage._internal.cli.context import Context
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
+    add_queue_arguments,
     add_quiet_argument,
     find_engine,
     find_isolated,
+    is_queued,
     print_record,
+    print_records,
     start,
+    start_many,
 )
+from gage._internal.errors import UsageError
+from gage._internal.store.record import RunRecord
+from gage._internal.types import Run
 
 DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
-    " its exit status is that of this command; 125 means that Gage itself could not do it."
+    " its exit status is that of this command; 125 means that Gage itself could not do it. Where"
+    " config has several values, lr=[0.1,0.01] seed=range(5), there is a run for each combination."
+)
+
+_OPTIMIZE = (
+    "search for the least METRIC of the summary in --trials N runs, proposed by Optuna"
+    " (gage[optuna]); with --group G a search goes on to N trials in all"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
+    add_queue_arguments(parser)
+    parser.add_argument(
+        "--with-upstream",
+        action="store_true",
+        help="first run the operations whose runs it takes files of, and what these need",
+    )
+    parser.add_argument("--optimize", metavar="METRIC", help=_OPTIMIZE)
+    parser.add_argument(
+        "--maximize", action="store_true", help="with --optimize: search for the greatest"
+    )
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
@@ -34,17 +58,51 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
     engine = find_engine(args, context)
+    if args.optimize is not None:
+        from gage._internal.cli.searching import search
+
+        return search(args, context)
+    if args.maximize:
+        raise UsageError("--maximize goes with --optimize METRIC")
+    if args.with_upstream:
+        from gage._internal.cli.upstream import run_with_upstream
+
+        return run_with_upstream(args, context)
+    is_queue = args.on is None and is_queued(args)
+    # The command does not wait for the disk: a run that is lost with the machine while it
+    # runs cannot be called staged any more.
+    staged = new_run.new_staged_runs(args, context, durable=bool(args.on) or is_queue)
     if engine:
         from gage._internal.cli.submitting import submit
 
-        staged = new_run.new_staged_run(args, context, durable=True)
-        return submit([staged], engine, args, context)
-    if args.on:
-        from gage._internal.cli.there import start_there
+        return submit(staged, engine, args, context)
+    if is_queue or (args.on is None and len(staged) > 1):
+        return start_many(staged, args, context)
+    if len(staged) == 1:
+        return _start(staged[0], args, context, print_record)
+    return _start_each(staged, args, context)
 
-        staged = new_run.new_staged_run(args, context, durable=True)
-        return start_there(staged, args.on, args, context, print_record)
-    # The command does not wait for the disk: a run that is lost with the machine while it
-    # runs cannot be called staged any more.
-    staged = new_run.new_staged_run(args, context, durable=False)
-    return start(staged, args, context, print_record)
+
+def _start_each(runs: Sequence[Run], args: argparse.Namespace, context: Context) -> int:
+    """Start runs one after the other; return the first exit status that is not 0."""
+    records: list[RunRecord] = []
+    codes = []
+    try:
+        for staged in runs:
+            codes.append(_start(staged, args, context, records.append))
+            if codes[-1] > 128:
+                break
+    finally:
+        if context.json:
+            print_records(records)
+    return next((code for code in codes if code), 0)
+
+
+def _start(
+    run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
+) -> int:
+    if args.on is None:
+        return start(run, args, context, show)
+    from gage._internal.cli.there import start_there
+
+    return start_there(run, args.on, args, context, show)

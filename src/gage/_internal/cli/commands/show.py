@@ -10,11 +10,13 @@ from typing import Any
 from gage._internal.catalog.rows import record_as_json
 from gage._internal.cli import captured, printer
 from gage._internal.cli.context import Context
+from gage._internal.cli.groups import add_group_argument
 from gage._internal.cli.times import date_text, duration_text
 from gage._internal.cli.values import value_text
 from gage._internal.errors import GageError, NotStaged, RunDamaged
 from gage._internal.fs import printable
 from gage._internal.store import layout, manifest, meta
+from gage._internal.store.attempts import Attempt, list_attempts
 from gage._internal.store.attributes import find_where, list_comments, read_attributes
 from gage._internal.store.jobs import find_job
 from gage._internal.store.logs import counted
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default="1", metavar="RUN", help="a run; default: newest")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("-f", "--files", action="store_true", help="list its files instead")
+    add_group_argument(instead, "show what varies in a group, and what came of it, instead")
     instead.add_argument(
         "--graph", action="store_true", help="draw the runs it has files of and that have its files"
     )
@@ -42,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
+    if args.group is not None:
+        from gage._internal.cli.group_table import show_group
+
+        show_group(args.group, context)
+        return 0
     found = context.find_run(args.run)
     if args.files:
         _show_files(found, context)
@@ -73,12 +81,19 @@ def _more(run: Run) -> dict[str, Any]:
             "files": _count_files(run),
             "changed": manifest.find_changed(run),
             "rerun": meta.find_text(run, layout.RERUN),
+            "attempts": [_attempt_json(attempt) for attempt in list_attempts(run)],
+            "proto": meta.find_text(run, layout.PROTO),
             "runtime": record_values(runtime) if runtime else None,
             "depends": meta.read_depends(run),
             "requires": [each._asdict() for each in read_requirements(run)],
         }
     except RunDamaged as error:
         return {"damage": error.message}
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    values = {name: getattr(attempt, name) for name in ("exit", "signal", "error", "stopped")}
+    return {**values, "resumed": attempt.resumed}
 
 
 def _count_files(run: Run) -> dict[str, dict[str, int]]:
@@ -103,6 +118,10 @@ def _lines(record: RunRecord, job: Mapping[str, Any] | None) -> Iterator[str]:
     yield _line("project", printable(record.opref.namespace))
     if more.get("rerun"):
         yield _line("rerun of", printable(more["rerun"]))
+    if more.get("proto"):
+        yield _line("proto", printable(more["proto"]))
+    if record.group:
+        yield _line("group", printable(record.group))
     yield _line("status", record.status)
     where = find_where(record.run)
     if where is not None:
@@ -122,6 +141,9 @@ def _lines(record: RunRecord, job: Mapping[str, Any] | None) -> Iterator[str]:
     yield _line("duration", duration_text(record.duration))
     if record.exit is not None:
         yield _line("exit", record.exit)
+    for number, attempt in enumerate(more.get("attempts", []), 1):
+        how = f"ended by {attempt['exit']}" if attempt["exit"] else "its runner was gone"
+        yield _line(f"attempt {number}", f"{how}; gone on with {date_text(attempt['resumed'])}")
     yield _line("command", printable(shlex.join(record.cmd.args)))
     yield _line("directory", printable(record.run.run_dir))
     yield from _table("environment", record.cmd.env)

@@ -11,7 +11,8 @@ from gage._internal.errors import UnknownOperation, UsageError
 
 DESCRIPTION = (
     "Stage an operation or script and print the id of the run. A staged run is independent of"
-    " the project: edit on, move it, or start it months later."
+    " the project: edit on, move it, or start it months later. Where config has several values,"
+    " lr=[0.1,0.01] seed=range(5), there is a run for each combination, and an id a line."
 )
 
 
@@ -38,12 +39,18 @@ def run(args: argparse.Namespace, context: Context) -> int:
     elif args.preview:
         _preview(args, context)
     else:
-        staged = new_run.new_staged_run(args, context, durable=True)
-        if context.json:
-            printer.print_json({"id": staged.id, "run_dir": staged.run_dir})
-        else:
-            printer.print_data(staged.id)
+        _stage(args, context)
     return 0
+
+
+def _stage(args: argparse.Namespace, context: Context) -> None:
+    staged, are_many = new_run.stage_chosen(args, context, durable=True)
+    if context.json:
+        found = [{"id": each.id, "run_dir": each.run_dir} for each in staged]
+        printer.print_json(found if are_many else found[0])
+        return
+    for each in staged:
+        printer.print_data(each.id)
 
 
 def _explain(args: argparse.Namespace, context: Context) -> None:

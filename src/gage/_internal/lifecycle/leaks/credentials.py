@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gage._internal.fs import printable
 from gage._internal.lifecycle.staged_files import StagedFiles
@@ -19,6 +19,9 @@ from gage._internal.store import meta
 from gage._internal.store.logs import counted, log_action
 from gage._internal.store.manifest import FILE, SOURCE, Entry
 from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.freeze import Frozen
 
 # What has one of the forms of `tokens` has one of these. Each begins with one certain byte: to look
 # for all beginnings of tokens in one expression takes ten times as long.
@@ -40,9 +43,12 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _REMEDY = "take it out, name it in secrets, and have the program read the variable; then revoke it"
 
 
-def find_credentials(run: Run, files: StagedFiles) -> list[str]:
-    """Return where something looks like a token or a private key, and what it is, in words."""
-    return [*_in_values(run), *_in_files(run, files)]
+def find_credentials(run: Run, files: StagedFiles, frozen: Frozen | None = None) -> list[str]:
+    """Return where something looks like a token or a private key, and what it is, in words.
+
+    With `frozen`, files that are the same in all runs of a batch are searched once.
+    """
+    return [*_in_values(run), *_in_files(run, files, frozen)]
 
 
 def told(found: Sequence[str]) -> str:
@@ -84,24 +90,33 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _in_files(run: Run, files: StagedFiles) -> Iterator[str]:
-    entries = files.by_path().values()
-    source = [each for each in entries if each.kind == FILE and each.type == SOURCE]
+def _in_files(run: Run, files: StagedFiles, frozen: Frozen | None) -> Iterator[str]:
+    entries = files.by_path()
+    source = [each for each in entries.values() if each.kind == FILE and each.type == SOURCE]
     chosen = _chosen(source)
     if len(chosen) < len(source):
         log_action(run, f"Looked for secrets in {len(chosen)} of {len(source)} files only")
     for path, size in chosen:
-        try:
-            fd = os.open(f"{run.run_dir}/{path}", _FLAGS)
-        except OSError:
-            continue
-        try:
-            data = os.read(fd, size)
-        finally:
-            os.close(fd)
-        # What is no text has lines that nobody finds.
-        for line, kind in () if b"\0" in data else _tokens(data):
-            yield f"{printable(path)}:{line}: {kind}"
+
+        def find(path: str = path, size: int = size) -> Sequence[str]:
+            return list(_in_file(f"{run.run_dir}/{path}", path, size))
+
+        key = "credentials", path, size, entries[path].sha256
+        yield from frozen.once(key, find) if frozen else find()
+
+
+def _in_file(full: str, path: str, size: int) -> Iterator[str]:
+    try:
+        fd = os.open(full, _FLAGS)
+    except OSError:
+        return
+    try:
+        data = os.read(fd, size)
+    finally:
+        os.close(fd)
+    # What is no text has lines that nobody finds.
+    for line, kind in () if b"\0" in data else _tokens(data):
+        yield f"{printable(path)}:{line}: {kind}"
 
 
 def _chosen(source: Sequence[Entry]) -> list[tuple[str, int]]:

@@ -74,6 +74,8 @@ class Diff:
     def __init__(self, directory: str | None) -> None:
         self.commit = find_commit(directory) if directory else None
         self._process: Any = None
+        self._patch: Patch | None = None
+        self._is_read = False
         if directory and self.commit:
             import subprocess
 
@@ -103,6 +105,12 @@ class Diff:
 
     def read(self, mask: Mask) -> Patch | None:
         """Return the patch, with what looks like a secret masked; None where git makes none."""
+        if not self._is_read:
+            self._patch = self._read(mask)
+            self._is_read = True
+        return self._patch
+
+    def _read(self, mask: Mask) -> Patch | None:
         if self._process is None:
             return None
         import select

@@ -1,0 +1,193 @@
+"""The runs of a batch staged, or those that are needed: what is told of it, and how to go on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from gage._internal.catalog.find import list_group
+from gage._internal.catalog.same import Completed
+from gage._internal.cli import printer
+from gage._internal.cli.context import Context
+from gage._internal.cli.new_run import Choices, read_configs
+from gage._internal.errors import RunDamaged, UsageError
+from gage._internal.fs import printable
+from gage._internal.lifecycle.batch import frozen_project, stage_batch
+from gage._internal.lifecycle.stage import has_hook
+from gage._internal.project.operations import Operation
+from gage._internal.store import layout, meta, status
+from gage._internal.store.logs import counted
+from gage._internal.store.names import group_name, run_name
+from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.lifecycle.proto import Proto
+
+_MOST_TOLD = 3
+
+
+def new_staged_batch(choices: Choices, args: argparse.Namespace, context: Context) -> list[Run]:
+    """Create the runs that were chosen and stage them; return those that are to be started.
+
+    These are the new ones, and those that were staged for this group before and wait.
+
+    Raises:
+        GageError, OSError, KeyboardInterrupt: as `stage_batch`; then it is told how to go on.
+    """
+    project, operation, configs, is_batch = choices
+    home = context.home(project)
+    with printer.ProgressLine() as progress:
+        frozen = frozen_project(
+            home,
+            operation.opdef,
+            project.dir,
+            strict=args.strict,
+            share=args.share or project.share,
+            notice=printer.print_note,
+            progress=progress,
+        )
+        return _staged(home, operation, configs, is_batch, frozen, args)
+
+
+def new_staged_of_proto(args: argparse.Namespace, context: Context) -> tuple[list[Run], bool]:
+    """Do the same for runs that have all but their config of one that is there.
+
+    Returns:
+        The runs to be started, and whether there may be more or less than one.
+
+    Raises:
+        NotStaged, RunChanged, RunDamaged: there is no prototype in that run.
+    """
+    from gage._internal.lifecycle.proto import read_proto
+
+    original = context.find_run(args.proto)
+    with read_proto(original) as proto:
+        operation = proto.operation
+        words = words_of_proto(args, proto)
+        configs, is_batch = read_configs(operation, words, args, context, proto.config)
+        filled = nullcontext(proto.fill)
+        staged = _staged(context.home(), operation, configs, is_batch, filled, args)
+    return staged, is_batch or args.needed
+
+
+def words_of_proto(args: argparse.Namespace, proto: Proto) -> list[str]:
+    """Return the words that are config of a prototype; tell what is not done anew.
+
+    Raises:
+        UsageError: there is a word that is none.
+    """
+    words = [word for word in (args.operation, *args.config) if word is not None]
+    if words and "=" not in words[0]:
+        raise UsageError(
+            f"--proto {printable(args.proto)} says which operation:"
+            f" {printable(proto.operation.opdef.name)}",
+            f"leave out {printable(words[0])}",
+        )
+    if has_hook(proto.operation.opdef):
+        printer.print_note(
+            f"what hooks of run {run_name(proto.old.run.id)} made is staged as it is; they are not"
+            " executed again"
+        )
+    return words
+
+
+def _staged(
+    home: str,
+    operation: Operation,
+    configs: Sequence[Mapping[str, Any]],
+    is_batch: bool,
+    filled: AbstractContextManager[Callable[[Run], None]],
+    args: argparse.Namespace,
+) -> list[Run]:
+    group: str | None = args.group or (group_name() if is_batch else None)
+    had = _had(home, args.group, operation.opref.name) if is_batch and args.group else {}
+    missing = [config for config in configs if _key(config) not in had]
+    same = _Same(home) if args.needed else None
+    staged: list[Run] = []
+    try:
+        with filled as fill:
+            stage_batch(
+                home,
+                operation,
+                missing,
+                fill,
+                group=group,
+                label=args.label,
+                tags=args.tags,
+                find_same=same.find if same else lambda run: None,
+                on_staged=staged.append,
+            )
+    except BaseException:
+        if staged:
+            _tell_how_to_go_on(len(missing), staged, group, args)
+        raise
+    finally:
+        if same:
+            same.tell()
+    if is_batch and staged:
+        of = f" of {len(configs)}" if len(staged) < len(configs) else ""
+        printer.print_note(f"staged {counted(len(staged), 'run')}{of} as group {group}")
+    if had:
+        printer.print_note(f"{counted(len(configs) - len(missing), 'run')} were in it already")
+    waiting = [run for run in had.values() if _is_waiting(run)]
+    return [*waiting, *staged]
+
+
+def _had(home: str, group: str, operation: str) -> dict[str, Run]:
+    """Return the runs of a group that are or were staged, by their config."""
+    had = {}
+    for run in list_group(home, group):
+        try:
+            if meta.has_meta(run, layout.STAGED) and meta.read_opref(run).name == operation:
+                had[_key(meta.read_config(run))] = run
+        except RunDamaged:
+            continue
+    return had
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)
+
+
+def _is_waiting(run: Run) -> bool:
+    try:
+        return status.run_status(run) == status.STAGED
+    except RunDamaged:
+        return False
+
+
+def _tell_how_to_go_on(
+    count: int, staged: Sequence[Run], group: str | None, args: argparse.Namespace
+) -> None:
+    again = f"--group {printable(group or '')}"
+    if args.seed is not None:
+        again += f" --seed {args.seed}"
+    printer.print_note(
+        f"{len(staged)} of {counted(count, 'run')} are staged; the same command with {again} stages"
+        " the others"
+    )
+
+
+class _Same:
+    """Looks for runs that make new ones needless, and tells of them."""
+
+    def __init__(self, home: str) -> None:
+        self._completed = Completed(home)
+        self._found: list[Run] = []
+
+    def find(self, run: Run) -> Run | None:
+        found = self._completed.find_same(run)
+        if found is not None:
+            self._found.append(found)
+        return found
+
+    def tell(self) -> None:
+        """Tell which runs are not needed, or how many."""
+        for found in self._found[:_MOST_TOLD]:
+            printer.print_note(f"not needed: run {run_name(found.id)} has completed with the same")
+        more = len(self._found) - _MOST_TOLD
+        if more > 0:
+            printer.print_note(f"not needed: {more} more, for the same reason")

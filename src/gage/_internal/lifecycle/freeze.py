@@ -1,0 +1,130 @@
+"""What the runs of a batch have in common: found out once, for the first of them.
+
+All files that are copied into the first run are copied into a directory of the runs home before, a
+frozen one, and from there into it and the others: so all have the same bytes, whatever is done to
+the project meanwhile. So it is with what was found out otherwise: which files are source, what git
+says, what dependencies resolve to. The directory goes when the batch is staged.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from gage._internal import fs
+from gage._internal.lifecycle.copying import Job, Known
+from gage._internal.lifecycle.staged_files import copy_or_refuse, special, target_of_link
+from gage._internal.lifecycle.system.uncommitted import Diff
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T")
+
+_FOLDER = "frozen"
+
+
+class Frozen:
+    """What is frozen of a project, in a context: what it has on disk goes when that is left.
+
+    With `share`, runs are given frozen files under other names instead of copies.
+    """
+
+    def __init__(self, home: str, project_dir: str | None, share: bool) -> None:
+        self.may_link = share
+        self.diff = Diff(project_dir)
+        # Others know by its name that it is of use while this process lives.
+        self.folder = fs.path_beside(os.path.join(os.path.abspath(home), _FOLDER))
+        self._roots: dict[str, str] = {}
+        self._known: dict[str, Known | None] = {}
+        self._found: dict[object, object] = {}
+
+    def __enter__(self) -> Frozen:
+        os.makedirs(self.folder, 0o700)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.diff.__exit__()
+        fs.remove_tree(self.folder)
+
+    def once(self, key: object, find: Callable[[], T]) -> T:
+        """Return what `find` returned when it was called for this key, or returns now."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]  # type: ignore[assignment]
+        return found
+
+    def folder_of(self, name: str) -> str:
+        """Return an empty directory for what is unpacked of something of this name."""
+
+        def make() -> str:
+            folder = f"{self.folder}/unpacked{len(self._found)}"
+            os.mkdir(folder)
+            return folder
+
+        return self.once(("folder", name), make)
+
+    def known(self, source: str) -> Known | None:
+        """Return what is known of a frozen file; None for what is no regular file."""
+        return self._known.get(source)
+
+    def freeze(
+        self,
+        root: str,
+        pairs: Sequence[tuple[str, str]],
+        is_writable: Callable[[str], bool],
+        needles: Sequence[bytes],
+    ) -> str:
+        """Copy what lies below `root` and is not frozen; return the directory that it lies in now.
+
+        `pairs` hold a path relative to `root`, and the one that it gets in runs, which
+        `is_writable` is asked about.
+
+        Raises:
+            SourceRefused: a link leaves the run, or a file is special, gone or never still.
+        """
+        base = self._roots.setdefault(root, f"{self.folder}/{len(self._roots)}")
+        new = [pair for pair in dict(pairs).items() if f"{base}/{pair[0]}" not in self._known]
+        for source, _ in new:
+            _make_parents(root, base, os.path.dirname(source))
+        jobs = [Job(f"{root}/{s}", f"{base}/{s}", is_writable(path)) for s, path in new]
+        copies = copy_or_refuse(jobs, needles)
+        for (_, path), job, copied in zip(new, jobs, copies, strict=True):
+            if copied is None:
+                _copy_other(job, path)
+                self._known[job.target] = None
+            else:
+                known = Known(copied.identity, copied.sha256, copied.has_needle)
+                self._known[job.target] = known
+        return base
+
+
+def _make_parents(root: str, base: str, folder: str) -> None:
+    """Make the directory of a path, and those above it, as open as those of the source."""
+    missing = []
+    while not os.path.isdir(f"{base}/{folder}"):
+        missing.append(folder)
+        if not folder:
+            break
+        folder = os.path.dirname(folder)
+    for each in reversed(missing):
+        mode = stat.S_IMODE(os.stat(f"{root}/{each}").st_mode)
+        os.mkdir(f"{base}/{each}", mode | 0o700)
+
+
+def _copy_other(job: Job, path: str) -> None:
+    """Copy what is no regular file: a link, or an empty directory."""
+    found = os.lstat(job.source)
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(target_of_link(job.source, path), job.target)
+    elif stat.S_ISDIR(found.st_mode):
+        os.mkdir(job.target, stat.S_IMODE(found.st_mode) | 0o700)
+    else:
+        raise special(job.source)
