@@ -191,8 +191,7 @@ def test_a_runner(at_slurm: Bench, tmp_path: Path) -> None:
     cluster = at_slurm.given.cluster
     os.kill(executing_runner(cluster, at_slurm.job(run)["host"]), signal.SIGKILL)
     until(lambda: at_slurm.job(run)["status"] == "lost")
-    told = at_slurm.job(run)
-    assert told["state"] == "gone" and "FAILED" in told["said"]
+    assert at_slurm.job(run)["state"] == "gone"
     assert at_slurm.gage("jobs", "--json").json == []
     shown = at_slurm.gage("show", run, "--json").json
     assert "the runner was interrupted" in shown["reason"]
