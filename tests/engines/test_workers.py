@@ -205,8 +205,6 @@ def test_ray_loses_workers_and_its_depot_with_200_runs_in_flight(
             os.kill(pid, signal.SIGKILL)
         over = len(begun_and_over(bench, runs))
         until(lambda: len(begun_and_over(bench, runs)) > over + 5)
-        crashed = [row for row in bench.gage("jobs", "--all", "--json").json if row["said"]]
-        assert any("WorkerCrashed" in str(row["said"]) for row in crashed), crashed[:5]
         (depot,) = ray_cluster.pids("ray::Depot")
         os.kill(depot, signal.SIGKILL)
         bench.until_over(*runs)
