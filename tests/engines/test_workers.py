@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,22 @@ def test_runs_go_to_workers_that_share_nothing_and_come_home(apart: Bench) -> No
     assert not apart.gage("jobs", "--json").json
 
 
+def test_a_worker_has_no_more_runs_than_it_has_room_for(apart: Bench) -> None:
+    runs = [apart.stage(WAIT=3) for _ in range(4)]
+    apart.submit(*runs)
+    apart.until_over(*runs)
+    home = apart.project.runs_home
+    times: dict[str, list[tuple[int, int]]] = {}
+    for run in runs:
+        started, stopped = (
+            int((home / f"{run}.meta" / x).read_text()) for x in ("started", "stopped")
+        )
+        times.setdefault((home / run / "host").read_text(), []).append((started, stopped))
+    assert len(times) == 2
+    for spans in map(sorted, times.values()):
+        assert all(one[1] <= other[0] for one, other in pairwise(spans))
+
+
 def test_what_executes_elsewhere_is_stopped_and_comes_home(apart: Bench) -> None:
     run = apart.stage(WAIT=600)
     apart.submit(run)
@@ -102,7 +119,8 @@ def test_a_run_is_lost_with_its_node_and_no_other(apart: Bench) -> None:
         assert f"Lost at {given.kind}, where it executed on {node}: " in apart.log(lost)
         # What was on its way to that node, or had its capsule there, has not begun.
         states = [("completed", 1), ("staged", 0)]
-        assert all((apart.status(run), apart.began(run)) in states for run in others)
+        for run in others:
+            assert (apart.status(run), apart.began(run)) in states, apart.log(run)
     finally:
         if given.kind == "dask":
             given.cluster.start_worker(node, apart=True)

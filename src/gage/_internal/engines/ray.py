@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -270,6 +271,8 @@ class _Line:
         self._depot = depot
         self._number = number
         self._capsule = capsule
+        # While its main thread waits for Ray, Ray would give to others what a task has reserved.
+        self._thread = ThreadPoolExecutor(1)
 
     def begin(self, host: str) -> str:
         return str(self._ask(self._depot.begin, host))
@@ -278,10 +281,8 @@ class _Line:
         return bool(self._ask(self._depot.is_stopped))
 
     def fetch(self) -> Iterator[bytes]:
-        import ray
-
         for each in self._capsule:
-            yield ray.get(each)
+            yield self._get(each)
 
     def give(self, chunk: bytes) -> None:
         self._ask(self._depot.give, chunk)
@@ -290,9 +291,12 @@ class _Line:
         self._ask(self._depot.end, said, has_begun, has_left)
 
     def _ask(self, method: Any, *args: Any) -> Any:
+        return self._get(method.remote(self._number, *args))
+
+    def _get(self, reference: Any) -> Any:
         import ray
 
-        return ray.get(method.remote(self._number, *args))
+        return self._thread.submit(ray.get, reference).result()
 
 
 def _work(depot: Any, order: Errand, capsule: Sequence[Any]) -> None:
@@ -315,6 +319,8 @@ def _connect(options: Mapping[str, Any]) -> Any:
     if "://" not in address and ":" in address:
         _reach(address, options)
     namespace = str(options.get("namespace", _NAMESPACE))
+    # Else it prints what happens in the cluster, to stdout.
+    ray._private.worker._worker_logs_enabled = False
     with _understood(options), _hushed():
         ray.init(
             address=address,
