@@ -19,6 +19,7 @@ from bench.output import output_rows
 from bench.overhead import overhead_rows
 from bench.peers import peer_rows
 from bench.place import Place
+from bench.queues import queue_peer_rows, queue_rows
 from bench.rows import Row
 from bench.staging import staging_rows
 from bench.staging_peers import staging_peer_rows
@@ -72,8 +73,10 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows += batch_rows(place)
     rows += environment_rows(place)
     rows += moving_rows(place)
+    rows += queue_rows(place)
     if args.peers:
         rows += [*peer_rows(place, cache), *staging_peer_rows(place, cache)]
+        rows += queue_peer_rows(place, cache)
     return [row for row in rows if not args.rows or any(part in row.name for part in args.rows)]
 
 

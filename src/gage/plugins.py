@@ -40,7 +40,13 @@ _REMOTES = {
     "fsspec": "gage._internal.remotes.fsspec:Fsspec",
     "ssh": "gage._internal.remotes.ssh:Ssh",
 }
-_ENGINES: Mapping[str, str] = {}
+_ENGINES: Mapping[str, str] = {
+    "dask": "gage._internal.engines.dask:Dask",
+    "kubernetes": "gage._internal.engines.kubernetes:Kubernetes",
+    "local": "gage._internal.engines.local:Local",
+    "ray": "gage._internal.engines.ray:Ray",
+    "slurm": "gage._internal.engines.slurm:Slurm",
+}
 
 
 # Is told what whoever waits should know, in sentences.
@@ -272,13 +278,15 @@ class JobState(NamedTuple):
     """How it is about a job: `QUEUED`, `EXECUTING` or `GONE`, and in the engine's own words.
 
     One that the engine does not know, or does not know any more, is gone. `job` is the engine's
-    word for it, `host` where it executes.
+    word for it, `host` where it executes. `has_begun` tells of one that is gone whether it ever
+    executed, None where nobody knows any more.
     """
 
     state: str
     job: str = ""
     said: str = ""
     host: str = ""
+    has_begun: bool | None = None
 
 
 QUEUED, EXECUTING, GONE = ("queued", "executing", "gone")
@@ -308,13 +316,16 @@ class Engine(Protocol):
         """Return how it is about jobs, in their order, asking the engine once for all."""
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs, whether they execute or wait; those that are gone are no error."""
+        """End jobs, whether they execute or wait; let go of what those that are gone have left."""
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
         """Return what the engine does."""
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
-        """Write the capsule of what a job has left to `path`; tell whether there was one."""
+        """Write the capsule of what a job has left to `path`; tell whether there was one.
+
+        It can be collected again, until it is let go of by `cancel`.
+        """
 
 
 def find_resolver(name: str) -> Resolver:
@@ -356,6 +367,11 @@ def find_engine(name: str) -> Engine:
 def has_engine(name: str) -> bool:
     """Tell whether an engine of a name is installed."""
     return name in _ENGINES or name in _installed("gage.engines")
+
+
+def engine_names() -> Sequence[str]:
+    """Return the names of all engines that are installed."""
+    return sorted({*_ENGINES, *_installed("gage.engines")})
 
 
 def _load(kind: str, group: str, own: Mapping[str, str], name: str) -> object:

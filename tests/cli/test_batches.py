@@ -207,7 +207,7 @@ def test_values_that_a_command_cannot_have_are_found_before_anything_is_made(pro
 
 def test_running_a_batch_tells_the_first_failure(project):
     here = project({"train.py": TRAIN})
-    ran = here.gage("run", "train.py", "seed=[1,13,2]", "--json").exits(1)
+    ran = here.gage("run", "train.py", "seed=[1,13,2]", "--keep-going", "--json").exits(1)
     records = json.loads(ran.out)
     assert [record["status"] for record in records] == ["completed", "failed", "completed"]
     assert len({record["group"] for record in records}) == 1
@@ -259,7 +259,7 @@ def test_a_preview_is_of_the_first_run(project):
 
 def test_a_group_stands_for_its_runs(project):
     here = project({"train.py": TRAIN})
-    here.gage("run", "train.py", "lr=[0.5,0.25]", "seed=[0,13]", "--group", "sweep").exits(1)
+    here.gage("run", "train.py", "lr=[0.5,0.25]", "seed=[0,13]", "--group", "sweep", "-k").exits(1)
     here.gage("run", "train.py").succeeds()
     assert len(here.gage("list", "--group", "sweep", "--json").json) == 4
     shown = here.gage("show", "--group", "sweep").succeeds()
@@ -411,7 +411,7 @@ def test_the_staged_runs_of_a_group_are_started(project):
     here.gage("start", here.runs()[1].name, "-q").succeeds()
     started = here.gage("start", "--group", "g", "-q").succeeds()
     assert started.out == "lr 0.1 seed 0\nlr 0.1 seed 2\n"
-    assert "no run of group g is staged" in here.gage("start", "--group", "g").fails(2, "usage").err
+    assert "no run that is staged" in here.gage("start", "--group", "g").succeeds().err
     here.gage("start", "--group", "none").fails(125, "run-not-found")
     for command in ("start", "stop"):
         here.gage(command).fails(2, "usage")
@@ -426,4 +426,4 @@ def test_the_running_runs_of_a_group_are_stopped(project):
     assert "is terminated" in here.gage("stop", "--group", "g").succeeds().err
     process.communicate(timeout=60)
     assert statuses(here) == ["terminated", "staged"]
-    here.gage("stop", "--group", "g").fails(2, "usage")
+    here.gage("stop", "--group", "g").fails(1, "run-not-running")

@@ -35,10 +35,10 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CARRIED = ("gage._internal.lifecycle.start", "gage._internal.runner.main")
 
 
-# The last is a child that has not become a command.
+# The last two are children that have not become a command, or never do.
 EXITING = (
     *("gage.__main__", "gage._internal.cli.main"),
-    "gage._internal.lifecycle.isolation.child",
+    *("gage._internal.lifecycle.isolation.child", "gage._internal.lifecycle.queue"),
 )
 
 

@@ -336,10 +336,10 @@ class TestJob:
         assert len(attempts.list_attempts(run)) == 1
 
     def test_by_number_in_a_list(self, make_staged, tmp_path: Path, told: Path) -> None:
-        from gage._internal.portable.carried import write_runner
+        from gage._internal.portable.carried import runner_bytes
 
         runs = [make_staged("sh", "-c", COUNT + f"exit {n}") for n in range(3)]
-        write_runner(str(tmp_path / "runner.pyz"))
+        (tmp_path / "runner.pyz").write_bytes(runner_bytes())
         (tmp_path / "runs.json").write_text(json.dumps([run.run_dir for run in runs]))
         command = [PYTHON, "-I", str(tmp_path / "runner.pyz"), "job", "--of"]
         done = subprocess.run([*command, str(tmp_path / "runs.json"), "2"], check=False)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gage._internal.portable.carried import write_runner
+from gage._internal.portable.carried import runner_bytes
 
 BARE_PYTHON = "/usr/bin/python3"
 SLOW = """
@@ -23,7 +23,7 @@ GAGE_FILE = '[slow]\nexec = "python3 slow.py"\nrequires = ["python>=3.9"]\n'
 @pytest.fixture
 def runner(tmp_path):
     path = tmp_path / "runner.pyz"
-    write_runner(str(path))
+    path.write_bytes(runner_bytes())
 
     def call(*args, **options):
         command = [BARE_PYTHON, str(path), *map(str, args)]

@@ -14,9 +14,9 @@ class CountingProxy:
     `limit`, `at_limit` is called, once, before any more goes on.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, own_port: int = 0) -> None:
         self._target = port
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", own_port))
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.port: int = self._listening.getsockname()[1]
@@ -28,6 +28,8 @@ class CountingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        # By itself, close would let the thread accept one more.
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self.cut()
 

@@ -209,6 +209,12 @@ class AlreadyStarted(GageError):
     reference = "run-already-started"
 
 
+class HasJob(GageError):
+    """A run that an engine was given, to execute it when its turn comes."""
+
+    reference = "run-has-job"
+
+
 class RunActive(GageError):
     """A run that is being staged or is running cannot be changed."""
 
@@ -261,6 +267,12 @@ class RemoteUnfit(RemoteFailed):
     """A remote lacks what a transfer needs there."""
 
     reference = "remote-unfit"
+
+
+class UnknownEngine(GageError):
+    """Where runs are to be started, which no settings define."""
+
+    reference = "unknown-engine"
 
 
 class EngineFailed(GageError):

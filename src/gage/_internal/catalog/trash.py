@@ -13,6 +13,7 @@ from gage._internal.catalog.find import find_run
 from gage._internal.errors import RunActive, RunDamaged, RunNotFound
 from gage._internal.fs import printable
 from gage._internal.store import layout, status
+from gage._internal.store.jobs import refuse_job
 from gage._internal.types import Run
 
 
@@ -43,6 +44,7 @@ def delete_run(run: Run) -> None:
 
     Raises:
         RunActive: the run is being staged or is running.
+        HasJob: an engine was given it.
     """
     refuse_active(run)
     if _is_deleted(run):
@@ -78,8 +80,10 @@ def refuse_active(run: Run) -> None:
 
     Raises:
         RunActive: the run is being staged or is running.
+        HasJob: an engine was given it.
     """
     try:
+        refuse_job(run)
         found = status.run_status(run)
     except RunDamaged:
         return

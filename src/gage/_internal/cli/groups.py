@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from gage._internal.catalog.find import find_group
 from gage._internal.cli.context import Context
-from gage._internal.errors import RunDamaged, UsageError
+from gage._internal.errors import UsageError
 from gage._internal.fs import printable
-from gage._internal.store import status
 from gage._internal.types import Run
 
 _LONGEST = 100
@@ -40,27 +39,3 @@ def find_named(words: Sequence[str], group: str | None, context: Context) -> lis
     if group is not None:
         found += find_group(context.home(), group)
     return list(dict.fromkeys(found))
-
-
-def words_of_group(group: str | None, wanted: str, context: Context) -> list[str]:
-    """Return words that name the runs of a group, if one is given, that are of a status.
-
-    Raises:
-        RunNotFound: there is no such group.
-        UsageError: none of its runs is.
-    """
-    if group is None:
-        return []
-    found = [run.run_dir for run in find_group(context.home(), group) if _is(run, wanted)]
-    if not found:
-        raise UsageError(
-            f"no run of group {printable(group)} is {wanted}", f"gage show --group {group}"
-        )
-    return found
-
-
-def _is(run: Run, wanted: str) -> bool:
-    try:
-        return status.run_status(run) == wanted
-    except RunDamaged:
-        return False

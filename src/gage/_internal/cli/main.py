@@ -27,6 +27,7 @@ COMMANDS = {
     "start": "start staged runs",
     "rerun": "run a run again, and compare what comes of it",
     "stop": "stop running runs with all their processes",
+    "jobs": "list the runs that engines were given, and what became of them",
     "list": "list runs",
     "show": "show all that is known of a run",
     "cat": "print a file of a run",

@@ -232,6 +232,11 @@ def stage_chosen(
         from gage._internal.cli.new_batch import new_staged_batch
 
         return new_staged_batch(choices, args, context), True
+    return [stage_one(choices, args, context, durable)], False
+
+
+def stage_one(choices: Choices, args: argparse.Namespace, context: Context, durable: bool) -> Run:
+    """Create the one run that was chosen, and stage it; see `new_staged_runs`."""
     project, operation, (config,), _ = choices
     home = context.home(project)
     run = create_run(home, operation, config, args.label, args.tags, args.group)
@@ -245,4 +250,4 @@ def stage_chosen(
             notice=printer.print_note,
             progress=progress,
         )
-    return [run], False
+    return run

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gage._internal.errors import GageError, IncompatibleSystem
@@ -85,10 +86,33 @@ def print_error(error: GageError, as_json: bool) -> None:
         _print_to_stderr(f"hint: {error.hint}")
 
 
+def print_no_notes() -> None:
+    """Let nothing that is no data be printed any more by this process."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+@contextmanager
+def printing_above(draw: Callable[[str], None]) -> Iterator[None]:
+    """Let what is no data be printed, within a context, by what draws on the terminal."""
+    _drawing.append(draw)
+    try:
+        yield
+    finally:
+        _drawing.pop()
+
+
+_drawing: list[Callable[[str], None]] = []
+
+
 def _print_to_stderr(text: str) -> None:
     ProgressLine.clear()
     try:
-        print(text, file=sys.stderr, flush=True)
+        if _drawing:
+            _drawing[-1](text)
+        else:
+            print(text, file=sys.stderr, flush=True)
     except BrokenPipeError:
         # Whoever read it has gone; what the command does is not to end for that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -205,6 +229,11 @@ _STYLES = {
     "running": "blue",
     "staging": "blue",
 }
+
+
+def is_watched() -> bool:
+    """Tell whether somebody sees on a terminal what is no data."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def confirm(question: str) -> bool:

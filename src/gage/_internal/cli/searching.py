@@ -50,6 +50,10 @@ def search(args: argparse.Namespace, context: Context) -> int:
         )
     if args.needed or args.max_runs is not None or args.on is not None:
         raise UsageError("--optimize goes without --needed, --max-runs and --on")
+    if args.with_upstream or args.keep_going or args.retries or args.timeout:
+        raise UsageError(
+            "--optimize goes without --with-upstream, --keep-going, --retries and --timeout"
+        )
     group = args.group or group_name()
     with _opened(args, context) as found:
         if found.batch.is_one:

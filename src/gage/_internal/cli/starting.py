@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
-from gage._internal.cli.times import duration_text
+from gage._internal.cli.times import duration_text, parse_duration
 from gage._internal.errors import GageError, RunDamaged, UsageError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.isolation.options import RUNGS, Isolated
@@ -17,6 +18,9 @@ from gage._internal.store import manifest
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import Run
+
+if TYPE_CHECKING:
+    from gage._internal.project.engines import EngineSetting
 
 _MOST_NAMED = 3
 
@@ -65,6 +69,28 @@ def find_isolated(args: argparse.Namespace, context: Context) -> Isolated | None
     return Isolated(not args.no_network, args.rung, [found] if found else [])
 
 
+def find_engine(args: argparse.Namespace, context: Context) -> EngineSetting | None:
+    """Return the engine that runs are to be given to, if they are.
+
+    Raises:
+        UnknownEngine: what `--on` names is neither an engine nor a remote.
+        UsageError: an option is given that only goes with an engine.
+    """
+    found = None
+    if args.on:
+        from gage._internal.cli import submitting
+
+        found = submitting.find_engine(args.on, context)
+    if args.on and is_queued(args):
+        what = "--jobs, --keep-going, --retries and --timeout are for runs that are started here"
+        raise UsageError(what, "leave out --on")
+    if args.wait and found is None:
+        raise UsageError("--wait goes with --on and an engine")
+    if found and getattr(args, "force", False):
+        raise UsageError("--force is for runs that are started here", "leave out --on")
+    return found
+
+
 def start(
     run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
 ) -> int:
@@ -92,12 +118,75 @@ def start(
 
 
 def add_on_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option that starts a run on another machine."""
+    """Add the options that start a run on another machine, or give it to an engine."""
     parser.add_argument(
         "--on",
-        metavar="REMOTE",
-        help="start it on another machine: ssh://HOST, ssh://HOST/DIRECTORY, or a remote's name",
+        metavar="WHERE",
+        help="start it elsewhere: an engine such as slurm, or one of the settings; ssh://HOST,"
+        " ssh://HOST/DIRECTORY, or a remote's name",
     )
+    parser.add_argument(
+        "--wait", action="store_true", help="with an engine: see it to its end, not only submitted"
+    )
+
+
+def add_queue_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of starting many runs."""
+    parser.add_argument(
+        "--jobs",
+        type=_number(1),
+        metavar="N",
+        help="how many runs execute at once, if the resources they ask for allow it; default: 1,"
+        " with its output passed on",
+    )
+    parser.add_argument(
+        "-k",
+        "--keep-going",
+        action="store_true",
+        help="start others after one has failed; default: what has not started stays staged",
+    )
+    parser.add_argument(
+        "--retries",
+        type=_number(0),
+        default=0,
+        metavar="N",
+        help="run a run that fails again, as a new run, up to N times",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="stop a run that takes longer, such as 30s, 5m, 2h or 1d: it has failed",
+    )
+
+
+def _number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} on")
+        return int(text)
+
+    return parse
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a time such as 30s, 5m or 2h") from None
+
+
+def is_queued(args: argparse.Namespace) -> bool:
+    """Tell whether runs are to be started as a queue, by the options of one."""
+    return bool(args.jobs or args.keep_going or args.retries or args.timeout)
+
+
+def start_many(runs: Sequence[Run], args: argparse.Namespace, context: Context) -> int:
+    """Start staged runs as a queue, and see them to their ends; return the exit status."""
+    from gage._internal.cli.many import start_runs
+
+    args.jobs = args.jobs or 1
+    return start_runs(runs, args, context)
 
 
 def tell_ended(record: RunRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gage._internal import clock
 
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
@@ -38,3 +39,15 @@ def age_text(time_us: int | None) -> str:
 def date_text(time_us: int | None) -> str:
     """Return a time as a local date with its zone, or `-`."""
     return "-" if time_us is None else clock.log_date(time_us)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a text such as `30s`, `5m`, `2h` or `1d` stands for.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    seconds = float(text[:-1]) * _SECONDS.get(text[-1:], 0)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{text!r} is no duration")
+    return seconds

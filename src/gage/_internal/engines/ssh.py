@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,10 +17,9 @@ from typing import IO, NamedTuple
 
 from gage._internal.errors import RemoteFailed, RemoteUnfit, RemoteUnreachable
 from gage._internal.fs import printable
-from gage._internal.portable.carried import write_runner
+from gage._internal.portable.carried import runner_bytes, runner_place
 from gage._internal.portable.logins import Login, ssh_command
 
-_FOLDER = ".runner"
 # What the program below exits with where there is no such runner; and ssh, where it fails.
 _NO_RUNNER = 97
 _NO_CONNECTION = 255
@@ -59,11 +57,7 @@ class There:
 
     def __init__(self, login: Login) -> None:
         self._login = login
-        with tempfile.TemporaryDirectory(prefix="gage-") as folder:
-            path = os.path.join(folder, "runner.pyz")
-            write_runner(path)
-            with open(path, "rb") as file:
-                self._runner = file.read()
+        self._runner = runner_bytes()
         self._digest = hashlib.sha256(self._runner).hexdigest()
 
     @property
@@ -158,7 +152,7 @@ class There:
         return self._login.path.removeprefix("~/") or "."
 
     def _place(self) -> str:
-        return f"{_FOLDER}/{self._digest[:32]}.pyz"
+        return runner_place(self._runner)
 
     def _command(self, program: str, arguments: list[str]) -> list[str]:
         text = program % json.dumps(arguments).encode().hex()

@@ -66,12 +66,13 @@ class Ended(NamedTuple):
 
     `exit_text` is its exit status or the name of the signal that ended it; `signal` the name of
     the first signal by which it was told to stop, if it was; `left` the pids of processes that
-    it left running.
+    it left running. `is_late`: it was told so since its time was over.
     """
 
     exit_text: str
     signal: str | None = None
     left: tuple[int, ...] = ()
+    is_late: bool = False
 
 
 def execute(
@@ -83,13 +84,15 @@ def execute(
     signals: StopSignals,
     spawn: Spawn | None = None,
     meanwhile: Callable[[], AbstractContextManager[object]] = nullcontext,
+    timeout: float | None = None,
 ) -> Ended:
     """Run a command in `cwd` until it ends, giving each piece of output to `output`.
 
     `output` is called with the stream (`o` or `e`) and the bytes. What `signals`, already entered,
     has caught before is passed on as soon as the command runs. Processes that the command leaves
     behind are not waited for. `spawn` starts it, if that is not to be done in the usual way. What
-    `meanwhile` returns is entered when it runs, and left when it has ended.
+    `meanwhile` returns is entered when it runs, and left when it has ended. After `timeout` seconds
+    it is told to stop, as if somebody had sent SIGTERM.
 
     Raises:
         CannotExecute: the command is missing or cannot be executed.
@@ -101,7 +104,7 @@ def execute(
     waiter.start()
     try:
         with meanwhile():
-            return _attend(child, output, signals, wake, run_id)
+            return _attend(child, output, signals, wake, run_id, timeout)
     except BaseException:
         proc.send_signal(proc.run_processes(run_id, child.pid), signal.SIGKILL)
         raise
@@ -144,6 +147,7 @@ def _attend(
     signals: StopSignals,
     wake: _Wake,
     run_id: str,
+    timeout: float | None,
 ) -> Ended:
     assert child.stdout and child.stderr
     streams = {child.stdout.fileno(): STDOUT, child.stderr.fileno(): STDERR}
@@ -153,10 +157,11 @@ def _attend(
         poller.register(fd, select.POLLIN)
     poller.register(wake.fd, select.POLLIN)
     stop: str | None = None
+    is_late = False
+    stop_at = None if timeout is None else time.monotonic() + timeout
     kill_at: float | None = None
     while child.returncode is None:
-        timeout = None if kill_at is None else max(0.0, kill_at - time.monotonic()) * 1000
-        for fd, _ in poller.poll(timeout):
+        for fd, _ in poller.poll(_milliseconds_until(stop_at if stop is None else kill_at)):
             if fd == wake.fd:
                 wake.clear()
             elif not _pass_on(fd, streams, output):
@@ -166,6 +171,10 @@ def _attend(
                 stop = proc.signal_name(number)
                 kill_at = time.monotonic() + grace()
             _forward(number, by_terminal, run_id, child.pid)
+        if stop is None and stop_at is not None and time.monotonic() >= stop_at:
+            is_late, stop = True, proc.signal_name(signal.SIGTERM)
+            kill_at = time.monotonic() + grace()
+            _forward(signal.SIGTERM, False, run_id, child.pid)
         if kill_at is not None and time.monotonic() >= kill_at:
             proc.send_signal(proc.run_processes(run_id, child.pid), signal.SIGKILL)
             kill_at = time.monotonic() + 1
@@ -177,7 +186,11 @@ def _attend(
         left = ()
     child.stdout.close()
     child.stderr.close()
-    return Ended(_exit_text(child.returncode), stop, left)
+    return Ended(_exit_text(child.returncode), None if is_late else stop, left, is_late)
+
+
+def _milliseconds_until(moment: float | None) -> float | None:
+    return None if moment is None else max(0.0, moment - time.monotonic()) * 1000
 
 
 def grace() -> float:

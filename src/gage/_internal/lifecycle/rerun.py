@@ -29,7 +29,12 @@ from gage._internal.lifecycle.stage import call_staged, let_go, recording_failur
 from gage._internal.lifecycle.system.capture import capture_machine
 from gage._internal.lifecycle.system.derive import Staged, find_calls
 from gage._internal.store import layout, manifest, meta, status
-from gage._internal.store.attributes import read_attributes, write_attributes
+from gage._internal.store.attributes import (
+    find_label,
+    list_tags,
+    read_attributes,
+    write_attributes,
+)
 from gage._internal.store.logs import ADDED, FileEvent, counted, log_action, log_files
 from gage._internal.store.manifest import DIRECTORY, FILE, LINK, Entry, Manifest
 from gage._internal.store.record import read_record
@@ -83,11 +88,12 @@ def stage_rerun(
     tags: Sequence[str] = (),
     *,
     durable: bool = True,
+    group: str | None = None,
 ) -> Run:
     """Make a run in a runs home that has all that another one was staged with, and stage it.
 
     It does not matter what became of the other one, which is only read. `durable` is as for
-    `stage_run`.
+    `stage_run`, `group` as for `create_run`.
 
     Raises:
         NotStaged: the other one was never staged; no run is made.
@@ -97,7 +103,7 @@ def stage_rerun(
         UsageError: a tag is empty or too long; no run is made.
     """
     old = read_old(original)
-    run = define_run(home, old.opref, old.opdef, old.command, old.config, label, tags)
+    run = define_run(home, old.opref, old.opdef, old.command, old.config, label, tags, group)
     with recording_failure(run):
         meta.write_text(run, layout.RERUN, original.id)
         log_action(run, f"Staging what run {original.id} was staged with")
@@ -107,6 +113,18 @@ def stage_rerun(
         call_staged(run, durable)
     let_go(run, durable)
     return run
+
+
+def stage_retry(original: Run, *, durable: bool) -> Run:
+    """Make a run that stands for one that has failed: beside it, known by the same words.
+
+    Raises:
+        As `stage_rerun`.
+    """
+    home = os.path.dirname(original.run_dir)
+    group = meta.find_text(original, layout.GROUP)
+    label, tags = find_label(original), list_tags(original)
+    return stage_rerun(original, home, label, tags, durable=durable, group=group)
 
 
 def read_old(original: Run) -> Old:

@@ -66,13 +66,15 @@ def start_run(
     force: bool = False,
     notice: Notice = lambda sentence: None,
     sealed: Isolated | None = None,
+    timeout: float | None = None,
 ) -> Outcome:
     """Start a staged run, or go on with one that was stopped or lost, and see it to its end.
 
     `echo` is given each piece of output as it comes: the stream (`o` or `e`) and the bytes.
     `force` starts it on a system that is not compatible too. `notice` is told in sentences what
     takes long before that. With `sealed` nothing is there for its commands but what a run may rely
-    on, and a file that they reach outside of that is an error.
+    on, and a file that they reach outside of that is an error. After `timeout` seconds the run is
+    told to stop, and has failed.
 
     Raises:
         NotStaged: the run is not staged.
@@ -86,7 +88,7 @@ def start_run(
         RunDamaged: its meta files cannot be read, or were written by a newer Gage.
     """
     with ExitStack() as isolations:
-        return _start(run, echo, force, notice, sealed, isolations)
+        return _start(run, echo, force, notice, sealed, isolations, timeout)
 
 
 def _start(
@@ -96,6 +98,7 @@ def _start(
     notice: Notice,
     sealed: Isolated | None,
     isolations: ExitStack,
+    timeout: float | None,
 ) -> Outcome:
     is_fresh = lock.is_kept(run)
     try:
@@ -133,7 +136,7 @@ def _start(
             _give_back(run, is_fresh)
             raise
         heart = Heart(run, lambda: proc.send_signal(proc.run_processes(run.id), signal.SIGKILL))
-        doing = _Doing(run, attempt, environment, secrets, isolation, heart)
+        doing = _Doing(run, attempt, environment, secrets, isolation, heart, timeout)
         ended, error = _execute(doing, command, echo, signals)
     return _end(doing, ended, error, stamps)
 
@@ -147,7 +150,7 @@ def _isolate(
 
 
 class _Doing(NamedTuple):
-    """A run that is executed: its attempt, what its commands find, and the right to do it."""
+    """A run that is executed: its attempt, what its commands find, the right to do it, its time."""
 
     run: Run
     attempt: int
@@ -155,6 +158,7 @@ class _Doing(NamedTuple):
     secrets: Mapping[str, str]
     isolation: Isolation | None
     heart: Heart
+    timeout: float | None
 
 
 def _execute(
@@ -173,11 +177,15 @@ def _execute(
     inherited = without_foreign(os.environ, environment)
     env = isolation.variables(inherited, own) if isolation else {**inherited, **own}
     spawn = isolation.spawn if isolation else None
-    beating = doing.heart.beating
     try:
-        ended = execute(args, run.run_dir, env, output.write, run.id, signals, spawn, beating)
+        ended = execute(
+            *(args, run.run_dir, env, output.write, run.id, signals, spawn),
+            *(doing.heart.beating, doing.timeout),
+        )
         output.close()
         error = recorder.close()
+        if ended.is_late:
+            error = f"the run was stopped: it took longer than {doing.timeout:g} seconds"
     except CannotExecute as failure:
         recorder.close()
         ended, error = Ended(str(failure.exit_code)), str(failure)

@@ -5,11 +5,14 @@ All of them need nothing but Python 3.9 and its standard library.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Iterator
 
 import gage
+from gage._internal import fs
 from gage._internal.portable.members import MAIN
 
 # Every module that the runner imports; a test compares it with what the imports say.
@@ -102,6 +105,10 @@ MODULES: tuple[str, ...] = (
     "gage._internal.types",
 )
 
+# Where a runs home keeps the runner, for others than the process that put it there.
+_FOLDER = ".runner"
+_DIGITS = 32
+
 # Also an older Python is to be able to read it, and to say what is wrong.
 _MAIN_SOURCE = b"""\
 import sys
@@ -137,9 +144,26 @@ def _missing(module: str) -> tuple[str, bytes]:
     raise OSError(f"Gage is not installed whole: there is no {module}")
 
 
-def write_runner(path: str) -> None:
-    """Write a runner that has no run in it, as a file that Python executes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in iter_runner():
+def runner_bytes() -> bytes:
+    """Return a runner that has no run in it, as a file that Python executes."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in iter_runner():
             # Without a time, so that the same runner is the same file.
-            file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+            file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return data.getvalue()
+
+
+def runner_place(runner: bytes) -> str:
+    """Return the path of a runner in a runs home that keeps it."""
+    return f"{_FOLDER}/{hashlib.sha256(runner).hexdigest()[:_DIGITS]}.pyz"
+
+
+def keep_runner(home: str) -> str:
+    """Put this runner into a runs home, unless it is there; return its path."""
+    runner = runner_bytes()
+    path = os.path.join(home, runner_place(runner))
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fs.replace_file(path, runner)
+    return path

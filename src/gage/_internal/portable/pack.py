@@ -72,9 +72,13 @@ class _Content(NamedTuple):
 
 
 def pack_runs(
-    runs: Sequence[Run], path: str, progress: Progress = lambda done, total: None
+    runs: Sequence[Run],
+    path: str,
+    progress: Progress = lambda done, total: None,
+    *,
+    held: bool = False,
 ) -> Packed:
-    """Pack staged or ended runs into a file.
+    """Pack staged or ended runs into a file, and those that nobody executes though they are `held`.
 
     Raises:
         NotStaged: a run was not staged, or is being run.
@@ -82,7 +86,7 @@ def pack_runs(
         RunDamaged: its meta files cannot be read.
         OSError: something cannot be read or written.
     """
-    contents = [_read_content(run) for run in sorted(runs)]
+    contents = [_read_content(run, held) for run in sorted(runs)]
     beside = fs.path_beside(path)
     try:
         with open(beside, "xb") as out:
@@ -96,9 +100,10 @@ def pack_runs(
     return packed
 
 
-def _read_content(run: Run) -> _Content:
+def _read_content(run: Run, held: bool) -> _Content:
     record = read_record(run)
-    if record.status in status.ACTIVE or record.staged is None:
+    is_active = record.status in status.ACTIVE and not held
+    if is_active or record.staged is None:
         raise NotStaged(f"run {run.id} cannot be packed: it is {record.status}", "gage list")
     seal = read_seal(run)
     is_open = seal.ended is None and record.started is not None

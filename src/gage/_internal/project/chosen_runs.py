@@ -42,6 +42,18 @@ def with_runs(operation: Operation, chosen: Mapping[str, str]) -> Operation:
     return operation._replace(opdef=operation.opdef._replace(data=data))
 
 
+def named_operations(operation: Operation) -> Mapping[str, str]:
+    """Return the operations whose runs an operation takes files of, by the dependencies' names."""
+    named = {}
+    for table in _dependencies(operation):
+        choice = table.get("run-files", {})
+        if isinstance(choice, str):
+            choice = {"operation": choice}
+        if "operation" in choice and "run" not in choice:
+            named[str(_name(table))] = choice["operation"]
+    return named
+
+
 def _dependencies(operation: Operation) -> list[Mapping[str, Any]]:
     spec = operation.opdef.data.get("depends", [])
     return spec if isinstance(spec, list) else [spec]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gage._internal.errors import GageFileError, UnknownRemote
+from gage._internal.errors import UnknownRemote
 from gage._internal.fs import printable
 from gage._internal.project.gage_file_rules import remote_name
+from gage._internal.project.user_settings import read_users, settings_path
 from gage._internal.types import NOTHING
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
@@ -24,14 +24,6 @@ class RemoteAddress(NamedTuple):
     kind: str
     address: str
     options: Mapping[str, Any] = NOTHING
-
-
-def settings_path() -> str:
-    """Return the path of the user's settings."""
-    configs = os.environ.get("XDG_CONFIG_HOME", "")
-    # A relative path there is to be ignored, as the standard that has the variable says.
-    folder = configs if configs.startswith("/") else os.path.expanduser("~/.config")
-    return os.path.join(folder, "gage", "settings.toml")
 
 
 def find_remote_address(
@@ -50,7 +42,7 @@ def find_remote_address(
         return _address(text, NOTHING, cwd)
     if text in remotes:
         return _defined(remotes[text], project_dir or cwd)
-    users = _users_remotes()
+    users = read_users("remotes", "address")
     if text in users:
         return _defined(users[text], os.path.expanduser("~"))
     known = ", ".join(map(printable, sorted({*remotes, *users})))
@@ -74,31 +66,3 @@ def _address(text: str, options: Mapping[str, Any], folder: str) -> RemoteAddres
         return RemoteAddress("ssh", text, options)
     path = os.path.expanduser(text.removeprefix("file://"))
     return RemoteAddress("directory", os.path.normpath(os.path.join(folder, path)), options)
-
-
-def _users_remotes() -> Mapping[str, Any]:
-    path = settings_path()
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
-        return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
-    try:
-        remotes = tomllib.loads(data.decode()).get("remotes", {})
-    except ValueError as error:
-        raise GageFileError(f"{printable(path)}: {printable(str(error))}") from None
-    if not isinstance(remotes, dict):
-        raise GageFileError(f"{printable(path)}: remotes must be a table")
-    for name, value in remotes.items():
-        address = value.get("address") if isinstance(value, dict) else value
-        options = value.get("options", {}) if isinstance(value, dict) else {}
-        if not isinstance(address, str) or not address or not isinstance(options, dict):
-            raise GageFileError(
-                f"{printable(path)}: remotes.{printable(name)} must be an address, or a table of"
-                " address and options"
-            )
-    return remotes

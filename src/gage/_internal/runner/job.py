@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from gage._internal.errors import AlreadyStarted, RunDamaged
+from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.resume import Gone, find_gone, is_resumable, take_over
 from gage._internal.lifecycle.start import start_run
@@ -41,10 +41,12 @@ def execute_job(run: Run, tell: Tell = lambda sentence: None) -> int:
     while True:
         found = status.run_status(run)
         if found == status.RUNNING:
-            if not is_waiting:
-                tell(f"run {name} is executed by {lock.find_holder(run)}: waiting for its end")
-            is_waiting = True
-            _wait(run)
+            with _passing_on(run):
+                if not is_waiting:
+                    tell(f"run {name} is executed by {lock.find_holder(run)}: waiting for its end")
+                is_waiting = True
+                while status.run_status(run) == status.RUNNING:
+                    time.sleep(_POLL)
             continue
         if found == status.STAGED or (is_resumable(run) and _is_open(found)):
             try:
@@ -53,6 +55,11 @@ def execute_job(run: Run, tell: Tell = lambda sentence: None) -> int:
                 # Another is faster: its end is waited for.
                 time.sleep(_POLL)
                 continue
+            except GageError as error:
+                if status.run_status(run) == status.STAGED:
+                    # Whoever submitted it is not there to be told.
+                    log_action(run, f"Not started on {os.uname().nodename}: {error}")
+                raise
             if outcome.error:
                 tell(outcome.error)
             tell(f"run {name} is {status.run_status(run)}")
@@ -95,16 +102,9 @@ def _exit_code(run: Run, found: str, tell: Tell) -> int:
     return code or (0 if found == status.COMPLETED else 1)
 
 
-def _wait(run: Run) -> None:
-    """Wait until a run that another process executes is over; pass on that it is to stop."""
-    with _passing_on(run):
-        while status.run_status(run) == status.RUNNING:
-            time.sleep(_POLL)
-
-
 @contextmanager
 def _passing_on(run: Run) -> Iterator[None]:
-    """Pass a signal to stop on to the process that executes a run, where that is on this host."""
+    """Pass a signal to stop on to whoever executes a run that is waited for, on this host."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         holder = lock.find_holder(run)

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gage._internal import fs
+from gage._internal.errors import HasJob
 from gage._internal.proc import ProcessId
 from gage._internal.store import layout, meta
+from gage._internal.store.names import run_name
 from gage._internal.types import NOTHING, Run
 
 
@@ -22,7 +24,8 @@ class JobNote(NamedTuple):
 
     `submission` names the jobs that were submitted together, `number` this one among them, and
     `job` is the engine's own word for it, "" while that is not known. `submitter` is the process
-    that asks the engine. `time` is in microseconds since the epoch.
+    that asks the engine. `time` is in microseconds since the epoch. `is_over` tells that nothing
+    more comes of the job, where the run itself does not tell.
     """
 
     engine: str
@@ -32,14 +35,30 @@ class JobNote(NamedTuple):
     job: str
     submitter: ProcessId
     time: int
+    is_over: bool = False
+
+
+def create_job(run: Run, note: JobNote) -> None:
+    """Note the job of a run that has none.
+
+    Raises:
+        FileExistsError: it has one.
+    """
+    path = layout.notes_path(run, layout.JOB)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fs.create_file(path, _bytes(note), mode=0o644)
 
 
 def write_job(run: Run, note: JobNote) -> None:
     """Note the job of a run."""
     path = layout.notes_path(run, layout.JOB)
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    fs.replace_file(path, _bytes(note), mode=0o644)
+
+
+def _bytes(note: JobNote) -> bytes:
     table = {**note._asdict(), "options": dict(note.options), "submitter": list(note.submitter)}
-    fs.replace_file(path, meta.json_bytes(table), mode=0o644)
+    return meta.json_bytes(table)
 
 
 def remove_job(run: Run) -> None:
@@ -67,3 +86,42 @@ def find_job(run: Run) -> JobNote | None:
         return None
     except (ValueError, TypeError, OSError) as error:
         raise meta.damaged(run, layout.JOB, f"cannot be read: {error}") from None
+
+
+def has_ended(run: Run, note: JobNote) -> bool:
+    """Tell whether a run has ended since an engine was given it, or its job has left it lost."""
+    if note.is_over:
+        return True
+    stopped = meta.find_time(run, layout.STOPPED)
+    return stopped is not None and stopped >= note.time
+
+
+def find_open_job(run: Run) -> JobNote | None:
+    """Return the job of a run that has not ended since an engine was given it, or None.
+
+    Raises:
+        RunDamaged: the note cannot be understood.
+    """
+    note = find_job(run)
+    return None if note is None or has_ended(run, note) else note
+
+
+def stand_in(note: JobNote) -> ProcessId:
+    """Return who holds the lock of a run that is at an engine without this runs home."""
+    return ProcessId(note.engine, "", "", 0, "")
+
+
+def refuse_job(run: Run) -> None:
+    """Make sure that no engine was given a run that has not ended since.
+
+    Raises:
+        HasJob: one was.
+    """
+    note = find_open_job(run)
+    if note is None:
+        return
+    job = f"job {note.job}" if note.job else f"submission {note.submission}"
+    raise HasJob(
+        f"run {run.id} is {job} of {note.engine}",
+        f"gage jobs tells how it is about it, gage stop {run_name(run.id)} takes it back",
+    )

@@ -15,6 +15,7 @@ from gage._internal.cli.values import config_text
 from gage._internal.errors import UsageError
 from gage._internal.fs import printable
 from gage._internal.store import status
+from gage._internal.store.jobs import find_open_job
 from gage._internal.store.record import RunRecord, find_record
 
 DESCRIPTION = (
@@ -124,9 +125,15 @@ def _cells(number: int, record: RunRecord) -> list[str]:
         record.run.id[:8],
         record.name,
         printable(record.opref.name),
-        record.status,
+        _status(record),
         age_text(record.initialized),
         duration_text(record.duration),
         config if record.damage is None else printable(record.damage),
         printable(record.label or ""),
     ]
+
+
+def _status(record: RunRecord) -> str:
+    """Return the status of a run; a staged one that an engine was given is queued there."""
+    is_queued = record.status == status.STAGED and find_open_job(record.run) is not None
+    return "queued" if is_queued else record.status

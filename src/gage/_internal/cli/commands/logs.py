@@ -14,6 +14,7 @@ from gage._internal.store import layout, output
 from gage._internal.store.attributes import find_where
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.following import iter_output
+from gage._internal.store.jobs import find_open_job
 from gage._internal.store.output import Piece
 
 DESCRIPTION = (
@@ -67,6 +68,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
         print_there(found, args.follow, show_wanted, context)
         return 0
+    if args.phase == RUN and find_open_job(found):
+        from gage._internal.cli.submitting import await_output
+
+        await_output(found, args.follow)
     for piece in iter_output(found, args.phase, follow=args.follow):
         show_wanted(piece)
     return 0

@@ -10,11 +10,15 @@ from gage._internal.cli.context import Context
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
+    add_queue_arguments,
     add_quiet_argument,
+    find_engine,
     find_isolated,
+    is_queued,
     print_record,
     print_records,
     start,
+    start_many,
 )
 from gage._internal.errors import UsageError
 from gage._internal.store.record import RunRecord
@@ -35,12 +39,15 @@ _OPTIMIZE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     new_run.add_arguments(parser)
+    add_queue_arguments(parser)
+    parser.add_argument(
+        "--with-upstream",
+        action="store_true",
+        help="first run the operations whose runs it takes files of, and what these need",
+    )
     parser.add_argument("--optimize", metavar="METRIC", help=_OPTIMIZE)
     parser.add_argument(
         "--maximize", action="store_true", help="with --optimize: search for the greatest"
-    )
-    parser.add_argument(
-        "--jobs", type=int, metavar="N", help="with --optimize: how many runs execute at once"
     )
     add_on_argument(parser)
     add_isolation_arguments(parser)
@@ -50,15 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
     find_isolated(args, context)
+    engine = find_engine(args, context)
     if args.optimize is not None:
         from gage._internal.cli.searching import search
 
         return search(args, context)
     if args.maximize:
         raise UsageError("--maximize goes with --optimize METRIC")
+    if args.with_upstream:
+        from gage._internal.cli.upstream import run_with_upstream
+
+        return run_with_upstream(args, context)
+    is_queue = args.on is None and is_queued(args)
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
-    staged = new_run.new_staged_runs(args, context, durable=bool(args.on))
+    staged = new_run.new_staged_runs(args, context, durable=bool(args.on) or is_queue)
+    if engine and staged:
+        from gage._internal.cli.submitting import submit
+
+        return submit(staged, engine, args, context)
+    if is_queue or (args.on is None and len(staged) > 1):
+        return start_many(staged, args, context)
     if len(staged) == 1:
         return _start(staged[0], args, context, print_record)
     return _start_each(staged, args, context)

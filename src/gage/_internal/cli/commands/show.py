@@ -18,6 +18,7 @@ from gage._internal.fs import printable
 from gage._internal.store import layout, manifest, meta
 from gage._internal.store.attempts import Attempt, list_attempts
 from gage._internal.store.attributes import find_where, list_comments, read_attributes
+from gage._internal.store.jobs import find_job
 from gage._internal.store.logs import counted
 from gage._internal.store.manifest import DEPENDENCY, GENERATED, RUNTIME, SOURCE, Entry
 from gage._internal.store.record import RunRecord, find_record
@@ -27,6 +28,7 @@ from gage._internal.types import Run
 
 DESCRIPTION = "Show all that is known of a run: how it was defined, staged and run, and its files."
 
+_JOB = ("engine", "submission", "number", "job", "state", "said", "host", "submitted")
 _TYPES = {SOURCE: "source", RUNTIME: "runtime", DEPENDENCY: "dependency", GENERATED: "generated"}
 
 
@@ -55,13 +57,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if args.graph:
         _show_graph(found, context)
         return 0
+    job = _job(found)
     record = find_record(found)
     if context.json:
-        more = _more(found)
+        more = {**_more(found), "job": job}
         damage = record.damage or more.get("damage")
         printer.print_json({**record_as_json(record), **more, "damage": damage})
         return 0
-    for line in _lines(record):
+    for line in _lines(record, job):
         printer.print_data(line)
     return 0
 
@@ -104,7 +107,7 @@ def _count_files(run: Run) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _lines(record: RunRecord) -> Iterator[str]:
+def _lines(record: RunRecord, job: Mapping[str, Any] | None) -> Iterator[str]:
     yield _line("id", record.run.id)
     yield _line("name", record.name)
     more = _more(record.run)
@@ -123,6 +126,8 @@ def _lines(record: RunRecord) -> Iterator[str]:
     where = find_where(record.run)
     if where is not None:
         yield _line("where", f"{printable(where)} ({_status_there(record.run)})")
+    if job:
+        yield _line("job", job["text"])
     if record.reason is not None:
         first, *rest = record.reason.split("\n")
         yield _line("reason", printable(first))
@@ -159,6 +164,22 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield from _table("user", user)
     for comment in more.get("comments", []):
         yield _line("comment", f"{date_text(comment['time'])} {printable(comment['text'])}")
+
+
+def _job(run: Run) -> dict[str, Any] | None:
+    """Return what is known of the job of a run; an engine that has it is asked."""
+    try:
+        if find_job(run) is None:
+            return None
+    except RunDamaged:
+        return None
+    from gage._internal.cli.submitting import job_as_json, job_text
+    from gage._internal.lifecycle.jobs import settle
+
+    for standing in settle([run]):
+        told = job_as_json(standing, find_record(run))
+        return {key: told[key] for key in _JOB} | {"text": job_text(standing)}
+    return None
 
 
 def _status_there(run: Run) -> str:

@@ -5,26 +5,32 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from gage._internal.catalog.find import find_group
+from gage._internal.cli import printer
 from gage._internal.cli.context import Context
-from gage._internal.cli.groups import add_group_argument, words_of_group
+from gage._internal.cli.groups import add_group_argument
 from gage._internal.cli.starting import (
     add_isolation_arguments,
     add_on_argument,
+    add_queue_arguments,
     add_quiet_argument,
+    find_engine,
     find_isolated,
+    is_queued,
     print_record,
     print_records,
     start,
+    start_many,
 )
 from gage._internal.errors import UsageError
-from gage._internal.store import status
+from gage._internal.store.jobs import refuse_job
 from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
 DESCRIPTION = (
-    "Start staged runs, one after the other. What each needs of the system is compared first, and"
-    " its files are verified: what is missing, or a file that was changed, added or removed, stops"
-    " it. The exit status is the first one that is not 0."
+    "Start staged runs, one after the other or some at once. What each needs of the system is"
+    " compared first, and its files are verified: what is missing, or a file that was changed,"
+    " added or removed, stops it. The exit status is the first one that is not 0."
 )
 
 
@@ -37,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="id, beginning of an id, name, number in the list, path of a run directory, or"
         " ssh://HOST/RUN",
     )
+    parser.add_argument("--all", action="store_true", help="start all staged runs, oldest first")
+    parser.add_argument(
+        "--failed",
+        action="store_true",
+        help="run those again, as new runs, that failed, were stopped or lost, oldest first",
+    )
+    add_group_argument(parser, "start the runs of a group that are staged")
+    add_queue_arguments(parser)
     parser.add_argument(
         "--force",
         action="store_true",
@@ -45,18 +59,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_on_argument(parser)
     add_isolation_arguments(parser)
     add_quiet_argument(parser)
-    add_group_argument(parser, "start the staged runs of a group")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run the command; return the exit status."""
-    args.runs_to_start += words_of_group(args.group, status.STAGED, context)
-
     find_isolated(args, context)
-    # All are found before the first is started: starting changes what numbers mean.
-    runs = [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
+    engine = find_engine(args, context)
+    runs = _find_all(args, context)
+    for found, _ in runs:
+        refuse_job(found)
     if not runs:
-        raise UsageError("which runs?", "gage start RUN..., or --group GROUP")
+        what = "to be run again" if args.failed else "staged"
+        printer.print_note(f"there is no run that is {what}")
+        if context.json:
+            print_records([])
+        return 0
+    if engine:
+        from gage._internal.cli.submitting import submit
+
+        return submit([found for found, _ in runs], engine, args, context)
+    if args.on is None and (not args.runs_to_start or is_queued(args)):
+        return start_many([run for run, _ in runs], args, context)
     if len(runs) == 1:
         return _start(*runs[0], args, context, print_record)
     records: list[RunRecord] = []
@@ -72,10 +95,36 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return next((code for code in codes if code), 0)
 
 
+def _find_all(args: argparse.Namespace, context: Context) -> list[tuple[Run, str | None]]:
+    """Return the runs to be started, and where each is, if not here.
+
+    All are found before the first is started: starting changes what numbers mean.
+    """
+    is_by_state = args.all or args.failed or args.group is not None
+    if bool(args.runs_to_start) == is_by_state or (args.all and args.failed):
+        what = "gage start RUN..., gage start --all, --failed or --group GROUP"
+        raise UsageError("which runs?", what)
+    if args.runs_to_start:
+        return [_find(text, args.on, args.sealed, context) for text in args.runs_to_start]
+    from gage._internal.catalog.startable import list_failed, list_staged
+
+    runs = (list_failed if args.failed else list_staged)(context.home())
+    if args.group is not None:
+        group = set(find_group(context.home(), args.group))
+        runs = [run for run in runs if run in group]
+    if args.failed:
+        from gage._internal.lifecycle.rerun import stage_retry
+
+        runs = [stage_retry(run, durable=True) for run in runs]
+    return [(run, args.on) for run in runs]
+
+
 def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple[Run, str | None]:
     """Return the run that a word means, and where it is to be started, if not here."""
     if not text.startswith("ssh://"):
         return context.find_run(text), on
+    if on:
+        raise UsageError(f"{text} says itself where it is to be started", "leave out --on")
     if is_sealed:
         raise UsageError("--sealed is for runs that are started here", f"{text} is elsewhere")
     from gage._internal.cli.there import find_to_start

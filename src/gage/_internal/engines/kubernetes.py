@@ -1,0 +1,622 @@
+"""Runs that execute as indexed Jobs of Kubernetes, by kubectl.
+
+Each run goes to object storage as a capsule, and comes back from there. A container gets three
+links that are signed for it alone, in a Secret, and no credentials. Its image needs Python 3.9 or
+newer, and what runs rely on; not Gage. Runs that are submitted together and are to have the same
+are one Job. Its manifest lies in the folder of the submission, for people to read; the links are
+written nowhere but to the cluster. Of two containers that the cluster starts for a run, the store
+lets one begin, where it honours a write on condition that there is nothing yet.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from gage._internal import fs
+from gage._internal.downloads.file_systems import open_file_system, scheme_of
+from gage._internal.downloads.objects import StoreFailed, ask
+from gage._internal.errors import (
+    DependencyError,
+    EngineFailed,
+    EngineUnreachable,
+    RemoteFailed,
+    RemoteUnreachable,
+)
+from gage._internal.fs import printable
+from gage._internal.portable import errand
+from gage._internal.portable.errand import CHUNK
+from gage._internal.portable.object_store import ObjectStore, store_error
+from gage._internal.portable.parcels import packed, write_capsule
+from gage._internal.store.resources import Resources
+from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submission, Ticket
+
+_SUBMISSION = "gage/submission"
+_NUMBERS = "gage/numbers"
+_CANCELLED = "gage/cancelled"
+_INDEX = "batch.kubernetes.io/job-completion-index"
+_JOB_NAME = "job-name"
+_TEXTS = ("image", "capsules", "namespace", "context", "service-account", "python")
+_COUNTS = ("limit", "ttl", "grace", "expires")
+_TABLES = ("storage", "node-selector")
+_PROGRAM = "gage.pyz"
+_MOUNT = "/gage"
+# Where Kubernetes looks for what a container says at last.
+_LAST_WORDS = "/dev/termination-log"
+# As many jobs have their links in a Secret, which is to be below 1 MiB.
+_MOST = 150
+# Seconds: for a run to end when it is told to, and to store what it has left; for links, a week,
+# the longest that S3 signs for; for what has ended to be looked at.
+_GRACE = 120
+_EXPIRES = 7 * 24 * 3600
+_TTL = 24 * 3600
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_LONGEST_NAME = 40
+_NO_ANSWER = ("nable to connect", "refused", "timed out", "timeout", "no such host", "EOF")
+# What stands where a container says that it begins, for a job that is not to begin.
+_NEVER = b"cancelled"
+_MAIN = b"""\
+import sys
+
+from gage._internal.portable.links import execute_linked
+
+sys.exit(execute_linked(*sys.argv[1:]))
+"""
+_SENT = ("errand", "links")
+
+
+class _Array(NamedTuple):
+    """Jobs that become one Job: what it is called, their numbers, and what each is to have."""
+
+    name: str
+    numbers: Sequence[int]
+    resources: Resources
+
+
+class Kubernetes:
+    """Executes runs in a Kubernetes cluster.
+
+    Options are `image`; `capsules`, an address of object storage (s3://BUCKET/PREFIX), and
+    `storage`, what fsspec is to know of it; `namespace`, `context`, `service-account`,
+    `node-selector`, `python`; `limit`, of runs that execute at the same time; and in seconds
+    `grace`, `ttl` and `expires`.
+    """
+
+    def submit(self, submission: Submission, options: Mapping[str, Any]) -> Sequence[str]:
+        """Write the manifest, store the capsules, and have kubectl create it; return pod names.
+
+        Raises:
+            EngineUnreachable: the cluster does not answer.
+            EngineFailed: it does not take them, or there is no kubectl or no object storage.
+        """
+        _check(options)
+        arrays = list(_arrays(submission))
+        path = os.path.join(submission.folder, "job.json")
+        jobs = [_job(submission, array, options) for array in arrays]
+        fs.replace_file(path, _json(_list_of(jobs)).encode())
+        if shutil.which("kubectl") is None:
+            hint = f"install it; the Job that it would create is in {printable(path)}"
+            raise EngineFailed("there is no kubectl here", hint)
+        store = _Store(options, submission.name)
+        for number, job in enumerate(submission.jobs):
+            with packed(job, submission.folder) as capsule:
+                store.put(number, "capsule", capsule)
+        secrets = [_secret(submission, array, store, options) for array in arrays]
+        try:
+            given = _json(_list_of([*secrets, *jobs]))
+            said = self._tell(options, "create", "-f", "-", "-o", "json", given=given)
+        except EngineUnreachable:
+            raise
+        except EngineFailed:
+            # All are submitted or none.
+            selector = f"{_SUBMISSION}={_label(submission.name)}"
+            self._tell(options, "delete", "jobs,secrets", "-l", selector, "--wait=false")
+            raise
+        self._let_go_together(_iter_printed(said), options)
+        words = {n: f"{each.name}-{i}" for each in arrays for i, n in enumerate(each.numbers)}
+        return [words[number] for number in range(len(submission.jobs))]
+
+    def poll(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> Sequence[JobState]:
+        """Ask for Jobs and pods of all submissions at once.
+
+        Raises:
+            EngineUnreachable: the cluster does not answer.
+        """
+        if not tickets:
+            return []
+        found = self._found(tickets, options)
+        unknown = JobState(GONE, said="Kubernetes does not know it")
+        states = []
+        for ticket in tickets:
+            state = found.get((_label(ticket.submission), ticket.number), unknown)
+            if state.state == GONE and state.has_begun is None:
+                begun = _Store(options, ticket.submission).read(ticket.number, "begun")
+                state = state._replace(has_begun=begun not in (None, _NEVER))
+            states.append(state._replace(job=ticket.job or state.job))
+        return states
+
+    def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """End jobs: those that have not begun find that another has, the pods are deleted.
+
+        What those have left that are gone is removed.
+
+        Raises:
+            EngineUnreachable: the cluster does not answer.
+        """
+        for ticket in tickets:
+            store = _Store(options, ticket.submission)
+            if store.has(ticket.number, "left"):
+                for name in ("left", "capsule"):
+                    store.remove(ticket.number, name)
+        wanted = {(_label(ticket.submission), ticket.number) for ticket in tickets}
+        never = {
+            (_label(ticket.submission), ticket.number)
+            for ticket in tickets
+            if _Store(options, ticket.submission).create(ticket.number, "begun", _NEVER)
+        }
+        listed = self._listed(tickets, options)
+        for job in _jobs(listed):
+            numbers = {n for n in _numbers(job) if (_submission(job), n) in never}
+            if numbers:
+                name = job["metadata"]["name"]
+                text = json.dumps(sorted({*numbers, *_cancelled(job)}))
+                self._tell(options, "annotate", "job", name, "--overwrite", f"{_CANCELLED}={text}")
+        pods = [
+            pod["metadata"]["name"]
+            for job, pod in _iter_pods(listed)
+            if (_submission(job), _number(job, pod)) in wanted
+        ]
+        if pods:
+            self._tell(options, "delete", "pods", "--wait=false", "--ignore-not-found", *pods)
+
+    def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
+        """Return that containers do not have the runs home."""
+        return Capabilities(has_files=False)
+
+    def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
+        """Write what a job has left to `path`; tell whether it has left anything.
+
+        Raises:
+            EngineUnreachable: the object storage does not answer.
+            OSError: the file cannot be written.
+        """
+        store = _Store(options, ticket.submission)
+        try:
+            write_capsule(path, store.iter_pieces(ticket.number, "left"))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _let_go_together(
+        self, created: Iterator[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> None:
+        """Have each Secret removed with its Job, which the cluster removes after `ttl`."""
+        for each in created:
+            if each["kind"] == "Job":
+                name, uid = each["metadata"]["name"], each["metadata"]["uid"]
+                owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}
+                patch = json.dumps({"metadata": {"ownerReferences": [owner]}})
+                try:
+                    self._tell(options, "patch", "secret", name, "--patch", patch)
+                except EngineFailed:
+                    # It stays, with links that expire.
+                    pass
+
+    def _found(
+        self, tickets: Sequence[Ticket], options: Mapping[str, Any]
+    ) -> Mapping[tuple[str, int], JobState]:
+        """Return the state of each job that the cluster knows, by submission and number."""
+        found: dict[tuple[str, int], JobState] = {}
+        listed = self._listed(tickets, options)
+        for job in _jobs(listed):
+            for index, number in enumerate(_numbers(job)):
+                found[_submission(job), number] = _state_of_index(job, index)
+        for job, pod in _iter_pods(listed):
+            found[_submission(job), _number(job, pod)] = _state_of_pod(pod)
+        for job in _jobs(listed):
+            for number in _cancelled(job):
+                said = "cancelled before it began"
+                found[_submission(job), number] = JobState(GONE, said=said, has_begun=False)
+        return {key: state._replace(job=f"{key[0]}-{key[1]}") for key, state in found.items()}
+
+    def _listed(
+        self, tickets: Sequence[Ticket], options: Mapping[str, Any]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the Jobs and pods of submissions, the earliest first."""
+        names = ",".join(sorted({_label(ticket.submission) for ticket in tickets}))
+        selector = f"{_SUBMISSION} in ({names})"
+        said = self._tell(options, "get", "jobs,pods", "-l", selector, "-o", "json")
+        items: Sequence[Mapping[str, Any]] = list(_iter_printed(said))
+        return sorted(items, key=lambda each: each["metadata"].get("creationTimestamp") or "")
+
+    def _tell(self, options: Mapping[str, Any], *args: str, given: str = "") -> str:
+        """Have kubectl do something; return what it prints.
+
+        Raises:
+            EngineUnreachable: the cluster does not answer, or there is no kubectl.
+            EngineFailed: it was refused.
+        """
+        try:
+            done = _kubectl(options, *args, given=given)
+        except FileNotFoundError:
+            raise EngineUnreachable("there is no kubectl here", "install it") from None
+        if done.returncode == 0:
+            return done.stdout
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        last = printable(lines[-1]) if lines else "no word"
+        if any(word in done.stderr for word in _NO_ANSWER):
+            raise EngineUnreachable(f"Kubernetes does not answer: {last}", "repeat it later")
+        raise EngineFailed(f"Kubernetes refused: {last}")
+
+
+class _Store:
+    """What there is of a submission in object storage."""
+
+    def __init__(self, options: Mapping[str, Any], submission: str) -> None:
+        address = str(options.get("capsules", ""))
+        storage = dict(options.get("storage", {}))
+        if scheme_of(address) in ("s3", "s3a"):
+            # What else it may sign with is not taken by all stores any more.
+            storage["config_kwargs"] = {
+                "signature_version": "s3v4",
+                **storage.get("config_kwargs", {}),
+            }
+        try:
+            self._file_system, root = open_file_system(address, storage)
+        except (DependencyError, StoreFailed) as error:
+            hint = error.hint or "set options.capsules to an address such as s3://BUCKET/PREFIX"
+            raise EngineFailed(f"{printable(address)}: {error}", hint) from None
+        self._address = address
+        self._root = f"{root.rstrip('/')}/{_label(submission)}"
+        self._objects = ObjectStore(address, self._file_system, self._root, lambda sentence: None)
+
+    def put(self, number: int, name: str, source: str) -> None:
+        """Write an object of a job, the content of a file."""
+        with _understood(self._address):
+            ask(self._file_system.put_file, source, self._path(number, name))
+
+    def create(self, number: int, name: str, data: bytes) -> bool:
+        """Write an object of a job unless it is there; tell whether it is this one now."""
+        with _understood(self._address):
+            return self._objects.create(f"{number}.{name}", data)
+
+    def read(self, number: int, name: str) -> bytes | None:
+        """Return a small object of a job; None where it is not there."""
+        with _understood(self._address):
+            return self._objects.read(f"{number}.{name}")
+
+    def iter_pieces(self, number: int, name: str) -> Iterator[bytes]:
+        """Yield an object of a job.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        with _understood(self._address):
+            file = ask(_find_file, self._file_system, self._path(number, name))
+            if file is None:
+                raise FileNotFoundError(f"{self._address}: there is no {number}.{name}")
+            with file:
+                while piece := ask(file.read, CHUNK):
+                    yield piece
+
+    def has(self, number: int, name: str) -> bool:
+        """Tell whether there is an object of a job."""
+        with _understood(self._address):
+            return bool(ask(self._file_system.exists, self._path(number, name)))
+
+    def remove(self, number: int, name: str) -> None:
+        """Remove an object of a job."""
+        with _understood(self._address):
+            ask(self._file_system.rm_file, self._path(number, name))
+
+    def link(self, number: int, name: str, is_to_write: bool, seconds: int) -> str:
+        """Return an address by which anybody may read or write an object of a job.
+
+        Raises:
+            EngineFailed: the store has none.
+        """
+        more = {"client_method": "put_object"} if is_to_write else {}
+        if scheme_of(self._address) not in ("s3", "s3a"):
+            raise EngineFailed(
+                f"{printable(self._address)} gives no links to write by",
+                "set options.capsules to an address such as s3://BUCKET/PREFIX",
+            )
+        return str(self._file_system.sign(self._path(number, name), expiration=seconds, **more))
+
+    def _path(self, number: int, name: str) -> str:
+        return f"{self._root}/{number}.{name}"
+
+
+def _find_file(file_system: Any, path: str) -> Any:
+    try:
+        return file_system.open(path, "rb")
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _understood(address: str) -> Iterator[None]:
+    """Raise what goes wrong with object storage as an EngineFailed."""
+    try:
+        try:
+            yield
+        except StoreFailed as failed:
+            raise store_error(address, failed) from None
+    except RemoteUnreachable as error:
+        raise EngineUnreachable(error.message, error.hint) from None
+    except RemoteFailed as error:
+        raise EngineFailed(error.message, error.hint) from None
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Make sure that options are known, of their kinds, and there where they must be.
+
+    Raises:
+        EngineFailed: one is not.
+    """
+    for name, value in options.items():
+        if name in _TEXTS:
+            is_right = isinstance(value, str) and value != ""
+        elif name in _COUNTS:
+            is_right = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        elif name in _TABLES:
+            is_right = isinstance(value, Mapping)
+        else:
+            known = ", ".join((*_TEXTS, *_COUNTS, *_TABLES))
+            raise EngineFailed(f"Kubernetes has no option {printable(name)}", f"there are {known}")
+        if not is_right:
+            kind = "a text" if name in _TEXTS else "a number" if name in _COUNTS else "a table"
+            raise EngineFailed(f"the option {name} of Kubernetes must be {kind}, not {value!r}")
+    for name in ("image", "capsules"):
+        if name not in options:
+            raise EngineFailed(f"Kubernetes needs the option {name}", f"set options.{name}")
+
+
+def _arrays(submission: Submission) -> Iterator[_Array]:
+    of_resources: dict[Resources, list[int]] = {}
+    for number, job in enumerate(submission.jobs):
+        of_resources.setdefault(job.resources, []).append(number)
+    for resources, numbers in of_resources.items():
+        for begin in range(0, len(numbers), _MOST):
+            part = numbers[begin : begin + _MOST]
+            yield _Array(f"{_label(submission.name)}-{part[0]}", part, resources)
+
+
+def _label(name: str) -> str:
+    """Return what Kubernetes takes for a name, for each name another."""
+    if _NAME.fullmatch(name) and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"gage-{digest[: _LONGEST_NAME - 5]}"
+
+
+def _list_of(items: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _metadata(submission: Submission, array: _Array, options: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": array.name,
+        "labels": {_SUBMISSION: _label(submission.name)},
+        "annotations": {_NUMBERS: json.dumps(array.numbers)},
+    }
+    if "namespace" in options:
+        found["namespace"] = options["namespace"]
+    return found
+
+
+def _job(submission: Submission, array: _Array, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the manifest of a Job, whose indexes are the runs of an array."""
+    count = len(array.numbers)
+    container = {
+        "name": "run",
+        "image": options["image"],
+        "command": [options.get("python", "python3"), f"{_MOUNT}/{_PROGRAM}", _MOUNT, _LAST_WORDS],
+        "resources": _amounts(array.resources),
+        "volumeMounts": [{"name": "links", "mountPath": _MOUNT, "readOnly": True}],
+    }
+    pod = {
+        # Nothing of a cluster's API is needed, and what is not there cannot be misused.
+        "automountServiceAccountToken": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": options.get("grace", _GRACE),
+        "containers": [container],
+        "volumes": [{"name": "links", "secret": {"secretName": array.name}}],
+    }
+    if "service-account" in options:
+        pod["serviceAccountName"] = options["service-account"]
+    if "node-selector" in options:
+        pod["nodeSelector"] = dict(options["node-selector"])
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _metadata(submission, array, options),
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": count,
+            "parallelism": min(count, options.get("limit", count)),
+            # Nothing is tried again, and no run ends since another has failed.
+            "backoffLimitPerIndex": 0,
+            "ttlSecondsAfterFinished": options.get("ttl", _TTL),
+            "template": {
+                "metadata": {"labels": {_SUBMISSION: _label(submission.name)}},
+                "spec": pod,
+            },
+        },
+    }
+
+
+def _amounts(resources: Resources) -> Mapping[str, Mapping[str, str]]:
+    requests = {"cpu": str(resources.cpus)}
+    limits = {}
+    if resources.memory is not None:
+        requests["memory"] = limits["memory"] = str(resources.memory)
+    if resources.gpus:
+        limits["nvidia.com/gpu"] = str(resources.gpus)
+    return {"requests": requests, **({"limits": limits} if limits else {})}
+
+
+def _secret(
+    submission: Submission, array: _Array, store: _Store, options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the manifest of a Secret with what a Job needs: the program, and links by index."""
+    seconds = options.get("expires", _EXPIRES)
+    orders = {}
+    for index, number in enumerate(array.numbers):
+        orders[str(index)] = json.dumps(
+            {
+                "number": number,
+                "run": submission.jobs[number].run_id,
+                "python": options.get("python", ""),
+                "capsule": store.link(number, "capsule", False, seconds),
+                "begun": store.link(number, "begun", True, seconds),
+                "left": store.link(number, "left", True, seconds),
+            }
+        )
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": _metadata(submission, array, options),
+        "data": {_PROGRAM: base64.b64encode(_program()).decode()},
+        "stringData": orders,
+    }
+
+
+def _program() -> bytes:
+    """Return what a container executes, as an archive that Python does."""
+    packages = ("gage", "gage/_internal", "gage/_internal/portable")
+    files = {f"{package}/__init__.py": b"" for package in packages}
+    below = os.path.dirname(errand.__file__)
+    for name in _SENT:
+        files[f"{packages[-1]}/{name}.py"] = fs.read_bytes(os.path.join(below, f"{name}.py"))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {**files, "__main__.py": _MAIN}.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def _kubectl(
+    options: Mapping[str, Any], *args: str, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Call kubectl.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    where = [f"--{name}={options[name]}" for name in ("context", "namespace") if name in options]
+    return subprocess.run(
+        ["kubectl", *where, *args],
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
+
+
+def _iter_printed(text: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects that kubectl prints, one after the other or as a list."""
+    decoder = json.JSONDecoder()
+    text = text.strip()
+    while text:
+        found, end = decoder.raw_decode(text)
+        yield from found["items"] if found["kind"] == "List" else [found]
+        text = text[end:].lstrip()
+
+
+def _jobs(listed: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return [each for each in listed if each["kind"] == "Job"]
+
+
+def _submission(job: Mapping[str, Any]) -> str:
+    return str(job["metadata"]["labels"][_SUBMISSION])
+
+
+def _numbers(job: Mapping[str, Any]) -> Sequence[int]:
+    numbers: Sequence[int] = json.loads(job["metadata"]["annotations"][_NUMBERS])
+    return numbers
+
+
+def _cancelled(job: Mapping[str, Any]) -> Sequence[int]:
+    """Return the numbers of those that were cancelled before they began."""
+    numbers: Sequence[int] = json.loads(job["metadata"]["annotations"].get(_CANCELLED, "[]"))
+    return numbers
+
+
+def _number(job: Mapping[str, Any], pod: Mapping[str, Any]) -> int:
+    return _numbers(job)[int(pod["metadata"]["annotations"][_INDEX])]
+
+
+def _iter_pods(
+    listed: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield each pod with the Job that it is of."""
+    jobs = {each["metadata"]["name"]: each for each in _jobs(listed)}
+    for each in listed:
+        metadata = each["metadata"]
+        name = metadata.get("labels", {}).get(_JOB_NAME)
+        if each["kind"] == "Pod" and name in jobs and _INDEX in metadata.get("annotations", {}):
+            yield jobs[name], each
+
+
+def _state_of_pod(pod: Mapping[str, Any]) -> JobState:
+    status = pod.get("status", {})
+    phase = status.get("phase", "Pending")
+    said = [phase] if phase != "Succeeded" else []
+    for reason in (status, *_parts(status)):
+        said += [reason[key] for key in ("reason", "message") if reason.get(key)]
+    host = pod.get("spec", {}).get("nodeName", "")
+    state = QUEUED if phase == "Pending" else EXECUTING
+    if phase in ("Succeeded", "Failed"):
+        state = GONE
+    return JobState(state, said=": ".join(dict.fromkeys(said)), host=host)
+
+
+def _parts(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what is said of the container, or else of where the pod is to go."""
+    for container in status.get("containerStatuses", []):
+        for name, state in container.get("state", {}).items():
+            if name == "waiting" or (name == "terminated" and state.get("exitCode")):
+                yield state
+    if not status.get("containerStatuses"):
+        for condition in status.get("conditions", []):
+            if condition.get("status") == "False":
+                yield condition
+
+
+def _state_of_index(job: Mapping[str, Any], index: int) -> JobState:
+    """Return how it is about an index of which there is no pod: not yet, or not any more."""
+    status = job.get("status", {})
+    if _is_among(index, status.get("completedIndexes", "")):
+        return JobState(GONE)
+    if _is_among(index, status.get("failedIndexes", "")):
+        return JobState(GONE, said="Failed")
+    for condition in status.get("conditions", []):
+        if condition["type"] in ("Complete", "Failed") and condition.get("status") == "True":
+            return JobState(GONE, said=condition.get("reason", condition["type"]))
+    return JobState(QUEUED, said="Waiting")
+
+
+def _is_among(index: int, ranges: str) -> bool:
+    """Tell whether a number is one of those that Kubernetes writes as `1,3-5`."""
+    for each in filter(None, ranges.split(",")):
+        first, _, last = each.partition("-")
+        if int(first) <= index <= int(last or first):
+            return True
+    return False

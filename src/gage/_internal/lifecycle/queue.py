@@ -1,0 +1,503 @@
+"""Many runs, some at once: each is started by a child that is forked, and seen to its end by it.
+
+So a run does not depend on this process: where that is killed, those that execute go on, those that
+wait stay staged, and to start all staged runs again goes on with them. This process is one thread,
+which starts children, waits for them, and tells how it is. A child is given one run after another,
+since to fork costs as much as to start a run.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+from gage._internal import fs, proc
+from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
+from gage._internal.lifecycle.attention import Attention
+from gage._internal.lifecycle.budget import GPUS_VARIABLE, Budget, Machine, Share
+from gage._internal.lifecycle.start import Outcome
+from gage._internal.store import layout, meta, status
+from gage._internal.store.resources import Resources
+from gage._internal.types import Run
+
+CANNOT = 125
+# How often others may overtake a run that has to wait for its share of the machine.
+_MOST_OVERTAKEN = 10
+# A child tells which run it has made; where one is awaited, it is looked for so often.
+_POLL = 0.1
+
+
+class Task(NamedTuple):
+    """A run to be started, or to be made first, where `make` is given the runs of tasks it `needs`.
+
+    `name` is what it is called as long as it has no run. `attempt` counts from 1.
+    """
+
+    name: str
+    resources: Resources
+    run: Run | None = None
+    make: Callable[[Mapping[str, Run]], Run] | None = None
+    needs: Sequence[str] = ()
+    attempt: int = 1
+
+
+class Limits(NamedTuple):
+    """How many at once, whether others are started after one has failed, how often one is retried.
+
+    `is_apart`: runs do not share the terminal's input.
+    """
+
+    jobs: int = 1
+    keep_going: bool = False
+    retries: int = 0
+    is_apart: bool = True
+
+
+class Running(NamedTuple):
+    """A task that a child is at; `run` is None as long as none is made, `since` is monotonic."""
+
+    task: Task
+    run: Run | None
+    since: float
+
+
+class End(NamedTuple):
+    """How a task ended: exit code, error; whether somebody else has started its run.
+
+    `is_over`: its run was started, and has ended.
+    """
+
+    task: Task
+    run: Run | None
+    code: int
+    error: GageError | None = None
+    note: str | None = None
+    is_passed: bool = False
+    is_over: bool = False
+
+
+class Counts(NamedTuple):
+    """How many tasks have ended well, have failed, execute and wait."""
+
+    done: int
+    failed: int
+    running: int
+    waiting: int
+
+
+class View(Protocol):
+    """Is told how it is about a queue; `interval` is how often, in seconds, if at all."""
+
+    interval: float | None
+
+    def began(self, running: Running) -> None:
+        """Tell that a run is started."""
+
+    def ended(self, end: End, again: bool) -> None:
+        """Tell how a task ended, and whether its run is run again, as a new run."""
+
+    def dropped(self, task: Task, reason: str) -> None:
+        """Tell that a task is not begun, and why."""
+
+    def stopping(self, running: Sequence[Running]) -> None:
+        """Tell that nothing is started any more, and what executes was told to stop."""
+
+    def refresh(self, running: Sequence[Running], counts: Counts) -> None:
+        """Tell how it is now."""
+
+
+class Done(NamedTuple):
+    """What became of a queue: all ends, the exit status, tasks that were not begun, the signal."""
+
+    ends: Sequence[End]
+    code: int
+    left: Sequence[Task]
+    signal: int | None
+
+
+def work_through(
+    tasks: Sequence[Task],
+    start: Callable[[Run], Outcome],
+    retry: Callable[[Run], Run],
+    limits: Limits,
+    machine: Machine,
+    view: View,
+    begin: Callable[[], None] = lambda: None,
+) -> Done:
+    """Start runs, and see all of them to their ends.
+
+    In children, which `begin` is called in first, `start` starts one and sees it to its end, and
+    `retry` makes a new run of one that has failed. After a signal that asks to stop nothing is
+    started any more.
+    """
+    # What is there by now is never collected: children would copy it to look at it.
+    gc.freeze()
+    try:
+        with Attention() as attention:
+            return _Queue(tasks, start, retry, limits, machine, view, begin, attention).work()
+    finally:
+        gc.unfreeze()
+
+
+class _Worker(NamedTuple):
+    """A child: the file that it tells in, and the pipe by which it is given runs."""
+
+    pid: int
+    told: int
+    orders: int
+
+
+class _Child(NamedTuple):
+    """What a child is at, since when, what it has of the machine; where what it tells begins."""
+
+    worker: _Worker
+    task: Task
+    share: Share
+    since: float
+    begin: int
+
+
+class _Queue:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        start: Callable[[Run], Outcome],
+        retry: Callable[[Run], Run],
+        limits: Limits,
+        machine: Machine,
+        view: View,
+        begin: Callable[[], None],
+        attention: Attention,
+    ) -> None:
+        self._start = start
+        self._retry = retry
+        self._limits = limits
+        self._budget = Budget(machine)
+        self._has_gpus = any(task.resources.gpus for task in tasks)
+        self._view = view
+        self._begin = begin
+        self._attention = attention
+        self._order = {task.name: number for number, task in enumerate(tasks)}
+        self._waiting = list(tasks)
+        self._children: dict[int, _Child] = {}
+        self._idle: list[_Worker] = []
+        self._runs: dict[str, Run] = {}
+        self._overtaken: dict[str, int] = {}
+        self._ends: list[End] = []
+        # Of tasks that are over, by name: exit codes, and why those that failed did.
+        self._codes: dict[str, int] = {}
+        self._failed: dict[str, str] = {}
+        self._signal: int | None = None
+
+    def work(self) -> Done:
+        """Work through all tasks; return what became of them."""
+        for task in self._waiting[:]:
+            lack = self._budget.find_lack(task.resources)
+            if lack is not None:
+                self._drop(task, lack)
+        while True:
+            self._drop_needless()
+            if not self._is_closing():
+                self._start_those_that_fit()
+            self._view.refresh(self._running(), self._counts())
+            if not self._children:
+                break
+            for number, by_terminal in self._attention.wait(self._timeout()):
+                self._stop(number, by_terminal)
+            self._reap()
+        self._let_go()
+        codes = [self._codes[name] for name in self._order if name in self._codes]
+        code = next((code for code in codes if code), 0)
+        if self._signal is not None:
+            code = 128 + self._signal
+        return Done(self._ends, code, self._waiting, self._signal)
+
+    def _is_closing(self) -> bool:
+        if self._signal is not None:
+            return True
+        return not self._limits.keep_going and any(self._codes.values())
+
+    def _timeout(self) -> float | None:
+        is_awaited = any(c.task.name not in self._runs for c in self._children.values())
+        return _POLL if is_awaited else self._view.interval
+
+    def _drop(self, task: Task, reason: str, why: str | None = None) -> None:
+        self._waiting.remove(task)
+        self._failed[task.name] = why or f"{task.name} is not run: {reason}"
+        self._codes[task.name] = CANNOT
+        self._view.dropped(task, reason)
+
+    def _drop_needless(self) -> None:
+        """Drop what needs a task that has failed, and what needs that."""
+        found = bool(self._failed)
+        while found:
+            found = False
+            for task in self._waiting[:]:
+                failed = next((name for name in task.needs if name in self._failed), None)
+                if failed is not None:
+                    self._drop(task, self._failed[failed], self._failed[failed])
+                    found = True
+
+    def _start_those_that_fit(self) -> None:
+        """Start the first ones that fit, but none any more that would let another one starve."""
+        passed: list[Task] = []
+        for task in self._waiting[:]:
+            if len(self._children) >= self._limits.jobs:
+                return
+            if any(name not in self._codes for name in task.needs):
+                continue
+            share = self._budget.take(task.resources)
+            if share is None:
+                passed.append(task)
+                if self._overtaken.get(task.name, 0) >= _MOST_OVERTAKEN:
+                    return
+                continue
+            for other in passed:
+                self._overtaken[other.name] = self._overtaken.get(other.name, 0) + 1
+            self._waiting.remove(task)
+            self._assign(task, share)
+
+    def _assign(self, task: Task, share: Share) -> None:
+        """Give a task to a child that has none, or to a new one, which knows how to make runs."""
+        since = time.monotonic()
+        child = self._give_to_idle(task, share, since)
+        child = child or _Child(self._fork(task, share), task, share, since, begin=0)
+        self._children[child.worker.pid] = child
+        for number in self._attention.pending():
+            # It came before or after the child did, which has not claimed its run yet.
+            proc.send_signal([child.worker.pid], number)
+        if task.run is not None:
+            self._runs[task.name] = task.run
+            self._view.began(Running(task, task.run, since))
+
+    def _give_to_idle(self, task: Task, share: Share, since: float) -> _Child | None:
+        while self._idle and task.run is not None:
+            worker = self._idle.pop()
+            begin = os.fstat(worker.told).st_size
+            order = {"run_dir": task.run.run_dir, "gpus": list(share.gpus)}
+            try:
+                fs.write_all(worker.orders, json.dumps(order).encode() + b"\n")
+            except BrokenPipeError:
+                # It was killed.
+                self._close(worker)
+                continue
+            return _Child(worker, task, share, since, begin)
+        return None
+
+    def _fork(self, task: Task, share: Share) -> _Worker:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            told = os.dup(file.fileno())
+        reader, orders = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(orders)
+            self._work_in_child(task, share, told, reader, parent)
+        os.close(reader)
+        return _Worker(pid, told, orders)
+
+    def _close(self, worker: _Worker) -> None:
+        os.close(worker.orders)
+        os.close(worker.told)
+        os.waitpid(worker.pid, 0)
+
+    def _let_go(self) -> None:
+        """Let children end that have nothing to do, and wait until they have."""
+        while self._idle:
+            self._close(self._idle.pop())
+
+    def _work_in_child(
+        self, task: Task, share: Share, told: int, reader: int, parent: int
+    ) -> NoReturn:
+        code = CANNOT
+        try:
+            made: list[Run] = []
+            self._attention.leave_to(lambda number, frame: _stop_child(made))
+            for worker in [*self._idle, *(child.worker for child in self._children.values())]:
+                # With it open, they would not see this process' parent end.
+                os.close(worker.orders)
+            self._begin()
+            if self._limits.is_apart:
+                null = os.open(os.devnull, os.O_RDONLY)
+                os.dup2(null, 0)
+            orders = os.fdopen(reader, "rb")
+            gpus = share.gpus
+            while True:
+                if self._has_gpus:
+                    os.environ[GPUS_VARIABLE] = ",".join(gpus)
+                code = self._do(task, made, lambda **fields: _tell(told, fields))
+                _tell(told, {"code": code})
+                if os.getppid() == parent:
+                    # As if it had ended.
+                    os.kill(parent, signal.SIGCHLD)
+                made.clear()
+                line = orders.readline()
+                if not line:
+                    break
+                order = json.loads(line)
+                gpus, task = order["gpus"], task._replace(run=layout.run_of_dir(order["run_dir"]))
+        except KeyboardInterrupt:
+            code = 130
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+
+    def _do(self, task: Task, made: list[Run], tell: Callable[..., None]) -> int:
+        try:
+            run = task.run
+            if run is None:
+                assert task.make
+                run = task.make({name: self._runs[name] for name in task.needs})
+                tell(run_dir=run.run_dir)
+            made.append(run)
+            outcome = self._start(run)
+        except AlreadyStarted as error:
+            tell(passed=True, error=_as_fields(error))
+            return 0
+        except (GageError, OSError) as error:
+            tell(error=_as_fields(error))
+            return CANNOT
+        tell(over=True, note=outcome.error, stopped=outcome.signal is not None)
+        return outcome.exit_code or (CANNOT if outcome.error is not None else 0)
+
+    def _stop(self, number: int, by_terminal: bool) -> None:
+        if self._signal is None:
+            self._signal = number
+            self._view.stopping(self._running())
+        if not by_terminal:
+            proc.send_signal(list(self._children), number)
+
+    def _reap(self) -> None:
+        for child in list(self._children.values()):
+            pid, wait_status = os.waitpid(child.worker.pid, os.WNOHANG)
+            told = _read_told(child.worker.told, child.begin)
+            self._know_run(child, told)
+            if not pid and "code" not in told:
+                continue
+            del self._children[child.worker.pid]
+            self._budget.give_back(child.share)
+            if pid:
+                os.close(child.worker.orders)
+                os.close(child.worker.told)
+            else:
+                self._idle.append(child.worker)
+            code = told["code"] if "code" in told else os.waitstatus_to_exitcode(wait_status)
+            self._end(child, code, told)
+
+    def _know_run(self, child: _Child, told: Mapping[str, Any]) -> None:
+        name = child.task.name
+        if name not in self._runs and "run_dir" in told:
+            self._runs[name] = layout.run_of_dir(told["run_dir"])
+            self._view.began(Running(child.task, self._runs[name], child.since))
+
+    def _end(self, child: _Child, code: int, told: Mapping[str, Any]) -> None:
+        task, run = child.task, self._runs.get(child.task.name)
+        code = 128 - code if code < 0 else code
+        is_over, is_passed = bool(told.get("over")), bool(told.get("passed"))
+        error = _as_error(told["error"]) if "error" in told else None
+        end = End(task, run, code, error, told.get("note"), is_passed, is_over)
+        if self._signal is not None and not is_over and run is not None and _is_staged(run):
+            # It was told to stop before it had started.
+            self._waiting.insert(0, task._replace(run=run, make=None, needs=()))
+            return
+        again = (
+            code != 0
+            and is_over
+            and not told.get("stopped")
+            and self._signal is None
+            and task.attempt <= self._limits.retries
+        )
+        self._ends.append(end)
+        self._view.ended(end, again)
+        if again:
+            failed = run
+            assert failed
+            del self._runs[task.name]
+            self._waiting.insert(
+                0,
+                task._replace(
+                    run=None,
+                    make=lambda _: self._retry(failed),
+                    attempt=task.attempt + 1,
+                ),
+            )
+            return
+        self._codes[task.name] = code
+        if code:
+            self._failed[task.name] = f"{task.name} failed: {_reason(end)}"
+
+    def _running(self) -> list[Running]:
+        return [
+            Running(child.task, self._runs.get(child.task.name), child.since)
+            for child in self._children.values()
+        ]
+
+    def _counts(self) -> Counts:
+        failed = sum(map(bool, self._codes.values()))
+        return Counts(len(self._codes) - failed, failed, len(self._children), len(self._waiting))
+
+
+def _stop_child(made: Sequence[Run]) -> None:
+    """Handle a signal that comes while the command of a run is not executing."""
+    if made and meta.has_meta(made[0], layout.STARTED):
+        # It has ended, and is being finalized.
+        return
+    raise KeyboardInterrupt
+
+
+def _is_staged(run: Run) -> bool:
+    try:
+        return status.run_status(run) == status.STAGED
+    except RunDamaged:
+        return False
+
+
+def _reason(end: End) -> str:
+    if end.error is not None:
+        return end.error.message
+    if end.run is None:
+        return "it was interrupted"
+    try:
+        reason = status.find_reason(end.run, status.run_status(end.run))
+    except RunDamaged as error:
+        return error.message
+    return reason or f"it ended with {end.code}"
+
+
+def _as_fields(error: GageError | OSError) -> Mapping[str, Any]:
+    if isinstance(error, OSError):
+        return {"reference": "system-error", "message": str(error), "hint": None}
+    return {"reference": error.reference, "message": error.message, "hint": error.hint}
+
+
+def _as_error(fields: Mapping[str, Any]) -> GageError:
+    error = GageError(fields["message"], fields["hint"])
+    error.reference = fields["reference"]
+    return error
+
+
+def _tell(told: int, fields: Mapping[str, Any]) -> None:
+    fs.write_all(told, json.dumps(fields).encode() + b"\n")
+
+
+def _read_told(told: int, begin: int) -> Mapping[str, Any]:
+    """Return all that a child has told by now of what it is at."""
+    size = os.fstat(told).st_size - begin
+    lines = os.pread(told, size, begin).split(b"\n") if size else []
+    found: dict[str, Any] = {}
+    # Behind the last line end is what is not told to its end.
+    for line in lines[:-1]:
+        found.update(json.loads(line))
+    return found

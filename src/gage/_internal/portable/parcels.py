@@ -1,0 +1,89 @@
+"""What engines give to workers: errands, and runs as capsules, piece by piece."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gage._internal import fs
+from gage._internal.errors import EngineFailed, GageError
+from gage._internal.portable.errand import CHUNK, Errand
+from gage._internal.store import layout
+
+if TYPE_CHECKING:
+    from gage.plugins import Job, Submission
+
+# The list of run directories that a runner executes one of.
+LISTING = "runs.json"
+_HERE = re.compile(r"(?:\w+://)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?/?")
+
+
+def is_here(address: str) -> bool:
+    """Tell whether an address is surely one of this machine."""
+    return _HERE.fullmatch(address) is not None
+
+
+def errands_of(
+    submission: Submission, options: Mapping[str, Any], is_shared: bool
+) -> Sequence[Errand]:
+    """Return the errands of a submission, by the options `python` and `directory`."""
+    listing = os.path.join(submission.folder, LISTING)
+    sha256 = hashlib.sha256(fs.read_bytes(listing)).hexdigest() if is_shared else ""
+    python = str(options.get("python", ""))
+    return [
+        Errand(number, job.run_id, python, submission.runner, listing, sha256)
+        if is_shared
+        else Errand(number, job.run_id, python, directory=str(options.get("directory", "")))
+        for number, job in enumerate(submission.jobs)
+    ]
+
+
+@contextmanager
+def packed(job: Job, folder: str) -> Iterator[str]:
+    """Give the path of the capsule of a run that is held for an engine; it is in `folder` for now.
+
+    Raises:
+        EngineFailed: it cannot be packed.
+    """
+    from gage._internal.portable.pack import pack_runs
+
+    path = os.path.join(folder, f"{job.run_id}.pyz")
+    try:
+        try:
+            pack_runs([layout.run_of_dir(job.run_dir)], path, held=True)
+        except GageError as error:
+            raise EngineFailed(error.message, error.hint) from None
+        except OSError as error:
+            raise EngineFailed(f"run {job.run_id} cannot be packed: {error}") from None
+        yield path
+    finally:
+        fs.remove_file(path)
+
+
+def iter_capsule(job: Job, folder: str) -> Iterator[bytes]:
+    """Yield the capsule of a run, piece by piece.
+
+    Raises:
+        EngineFailed: it cannot be packed.
+    """
+    with packed(job, folder) as path, open(path, "rb", buffering=0) as file:
+        yield from iter(lambda: file.read(CHUNK), b"")
+
+
+def write_capsule(path: str, pieces: Iterator[bytes]) -> None:
+    """Write a capsule that comes piece by piece; it is on the disk before it has its name."""
+    beside = fs.path_beside(path)
+    try:
+        with open(beside, "xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            fs.sync_file(file.fileno())
+        fs.put_in_place(beside, path)
+    except BaseException:
+        fs.discard(beside)
+        raise

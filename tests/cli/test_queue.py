@@ -1,0 +1,336 @@
+"""Many runs started, as users see it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+EXIT = "code = 0\nprint('exits with', code)\nraise SystemExit(code)\n"
+
+
+def stage_each(here, *codes: int) -> None:
+    for code in codes:
+        here.gage("stage", "exit.py", f"code={code}").succeeds()
+
+
+def statuses(here) -> list[str]:
+    """Return the statuses of all runs, the earliest first."""
+    return [row["status"] for row in reversed(here.gage("list", "--json").succeeds().json)]
+
+
+def test_all_staged_runs_are_started_oldest_first(project):
+    here = project({"exit.py": "code = 0\nprint('this is', code)\n"})
+    stage_each(here, 1, 2, 3)
+    started = here.gage("start", "--all", "-q").succeeds()
+    assert started.out == "this is 1\nthis is 2\nthis is 3\n" and started.err == ""
+    again = here.gage("start", "--all").succeeds()
+    assert again.err == "gage: there is no run that is staged\n"
+    for options in ([], ["--on", "local"]):
+        assert here.gage("start", "--all", "--json", *options).succeeds().json == []
+
+
+def test_after_a_failure_the_rest_stays_staged_and_goes_on_later(project):
+    here = project({"exit.py": EXIT})
+    stage_each(here, 0, 3, 0)
+    started = here.gage("start", "--all").exits(3)
+    assert started.out == "exits with 0\nexits with 3\n"
+    assert "gage: 1 completed, 1 failed, 1 not started\n" in started.err
+    assert "gage: 1 run still staged; to go on: gage start --all\n" in started.err
+    assert statuses(here) == ["completed", "failed", "staged"]
+    here.gage("start", "--all").succeeds()
+    assert statuses(here) == ["completed", "failed", "completed"]
+
+
+def test_others_go_on_after_a_failure_where_that_is_asked_for(project):
+    here = project({"exit.py": EXIT})
+    stage_each(here, 0, 4, 3, 0)
+    started = here.gage("start", "--all", "--keep-going", "--jobs", "2").exits(4)
+    assert started.out == ""
+    assert statuses(here) == ["completed", "failed", "failed", "completed"]
+    assert "the command exited with 3" in started.err
+
+
+def test_runs_execute_at_once(project):
+    """Each of two waits for the other: one after the other they would not end."""
+    here = project(
+        {"meet.sh": "touch $MEET/$RUN_ID\nuntil [ $(ls $MEET | wc -l) = 2 ]; do :; done\n"}
+    )
+    meet = here.dir.parent / "meet"
+    meet.mkdir()
+    for _ in range(2):
+        here.gage("stage", "meet.sh").succeeds()
+    ended = here.gage("start", "--all", "--jobs", "2", "--json", env={"MEET": str(meet)})
+    assert [row["status"] for row in ended.succeeds().json] == ["completed", "completed"]
+
+
+def test_a_batch_is_run_some_at_once(project):
+    here = project({"exit.py": EXIT})
+    started = here.gage("run", "exit.py", "code=[0,1,2]", "--jobs", "2", "--keep-going").exits(1)
+    assert statuses(here) == ["completed", "failed", "failed"]
+    assert "started: exit.py code=2" in started.err
+
+
+def test_failed_runs_are_run_again_as_new_runs(project):
+    here = project({"flag.sh": "test -e $FLAG\n"})
+    flag = here.dir.parent / "flag"
+    for _ in range(2):
+        here.gage("run", "flag.sh", "--label", "mine", env={"FLAG": str(flag)}).exits(1)
+    flag.touch()
+    here.gage("start", "--failed", "--jobs", "2", env={"FLAG": str(flag)}).succeeds()
+    assert statuses(here) == ["failed", "failed", "completed", "completed"]
+    old, new = here.runs()[:2], here.runs()[2:]
+    assert [(here.meta(run) / "rerun").read_text().strip() for run in new] == [r.name for r in old]
+    assert here.gage("show", "1", "--json").json["label"] == "mine"
+    again = here.gage("start", "--failed").succeeds()
+    assert again.err == "gage: there is no run that is to be run again\n"
+
+
+def test_a_run_that_fails_is_retried_as_a_new_run(project):
+    here = project({"flag.sh": "echo x >> $TRIES; test $(wc -l < $TRIES) = 3\n"})
+    env = {"TRIES": str(here.dir.parent / "tries")}
+    ran = here.gage("run", "flag.sh", "--retries", "2", "--tag", "t", "--group", "g", env=env)
+    assert ran.succeeds().err.count("is run again, as a new run") == 2
+    assert statuses(here) == ["failed", "failed", "completed"]
+    newest = here.gage("show", "1", "--json").json
+    assert (newest["tags"], newest["group"]) == (["t"], "g")
+
+
+def test_retries_come_to_an_end(project):
+    here = project({"exit.py": EXIT})
+    here.gage("run", "exit.py", "code=5", "--retries", "1").exits(5)
+    assert statuses(here) == ["failed", "failed"]
+
+
+def test_a_run_that_takes_too_long_is_stopped_and_has_failed(project):
+    here = project({"long.sh": "echo begun; exec sleep 60\n"})
+    ran = here.gage("run", "long.sh", "--timeout", "0.5s").exits(143)
+    assert ran.out == "begun\n"
+    shown = here.gage("show", "1", "--json").json
+    assert shown["status"] == "failed"
+    assert shown["reason"] == "the run was stopped: it took longer than 0.5 seconds"
+
+
+@pytest.mark.parametrize("time", ["5", "m", "-1s", "0s", "infs", "nans", "1 week"])
+def test_what_is_no_time_is_told(project, time):
+    here = project({"exit.py": EXIT})
+    here.gage("run", "exit.py", f"--timeout={time}").fails(2, "usage")
+    assert here.runs() == []
+
+
+def test_runs_are_named_or_all_or_those_that_failed(project):
+    here = project({"exit.py": EXIT})
+    stage_each(here, 0)
+    here.gage("start").fails(2, "usage")
+    here.gage("start", "1", "--all").fails(2, "usage")
+    here.gage("start", "--failed", "--all").fails(2, "usage")
+    here.gage("start", "1", "--jobs", "0").fails(2, "usage")
+    assert statuses(here) == ["staged"]
+
+
+GPUS = """
+[trains]
+exec = "sh -c 'echo gpus=$CUDA_VISIBLE_DEVICES; echo $CUDA_VISIBLE_DEVICES >> $SEEN; sleep 0.3'"
+resources = {gpus = 1}
+[needs-none]
+exec = "sh -c 'echo gpus=$CUDA_VISIBLE_DEVICES'"
+[wants-all]
+exec = "sh -c 'echo gpus=$CUDA_VISIBLE_DEVICES'"
+resources = {gpus = 3}
+"""
+
+
+def test_gpus_are_assigned_and_what_asks_for_too_many_is_refused(project):
+    here = project({"gage.toml": GPUS})
+    env = {"CUDA_VISIBLE_DEVICES": "4,7", "SEEN": str(here.dir.parent / "seen")}
+    for operation in ("wants-all", "trains", "needs-none", "trains", "trains"):
+        here.gage("stage", operation).succeeds()
+    started = here.gage("start", "--all", "--jobs", "4", "--keep-going", env=env).exits(125)
+    assert "stays staged: it is to have 3 GPUs, and there are 2" in started.err
+    assert statuses(here) == ["staged", *["completed"] * 4]
+    printed = [here.gage("logs", str(number)).out for number in (1, 2, 3, 4)]
+    assert printed[2] == "gpus=\n"
+    assert sorted(printed[:2] + printed[3:])[0] in ("gpus=4\n", "gpus=7\n")
+    assert set(Path(env["SEEN"]).read_text().split()) == {"4", "7"}
+
+
+def test_without_runs_that_ask_for_gpus_the_variable_is_left_alone(project):
+    here = project({"gage.toml": GPUS})
+    here.gage("stage", "needs-none").succeeds()
+    started = here.gage("start", "--all", env={"CUDA_VISIBLE_DEVICES": "4,7"}).succeeds()
+    assert started.out == "gpus=4,7\n"
+
+
+def test_a_run_that_is_to_have_all_cpus_is_not_starved(project):
+    """Others that would fit do not overtake it for ever."""
+    cpus = len(os.sched_getaffinity(0))
+    big = f"[big]\nexec = 'sh -c \"echo big >> $ORDER\"'\nresources = {{cpus = {cpus}}}\n"
+    small = "[small]\nexec = 'sh -c \"echo small >> $ORDER; sleep 0.05\"'\nresources = {cpus = 1}\n"
+    here = project({"gage.toml": big + small})
+    if cpus == 1:
+        return
+    order = here.dir.parent / "order"
+    here.gage("stage", "small").succeeds()
+    here.gage("stage", "big").succeeds()
+    here.gage("run", "small", env={"ORDER": str(order)}).succeeds()
+    for _ in range(20):
+        here.gage("rerun", "1", "--stage").succeeds()
+    order.unlink()
+    here.gage("start", "--all", "--jobs", "8", env={"ORDER": str(order)}).succeeds()
+    lines = order.read_text().split()
+    assert len(lines) == 22 and lines.index("big") <= cpus + 10
+
+
+def test_a_run_that_cannot_start_here_stays_staged_and_others_go_on(project):
+    here = project({"exit.py": EXIT, "b.txt": "b"})
+    stage_each(here, 0, 0)
+    changed = here.runs()[0] / "b.txt"
+    changed.chmod(0o644)
+    changed.write_text("changed")
+    started = here.gage("start", "--all", "--keep-going").exits(125)
+    assert "[run-changed]" in started.err and "b.txt" in started.err
+    assert statuses(here) == ["staged", "completed"]
+
+
+PIPELINE = """
+[prepare]
+exec = "sh -c 'echo data > data.txt; exit ${FAIL:-0}'"
+[split]
+exec = "sh -c 'echo splits > splits.txt'"
+[train]
+exec = "sh -c 'cat data.txt splits.txt > model.txt'"
+depends = [{run-files = "prepare"}, {run-files = {operation = "split"}, name = "parts"}]
+[evaluate]
+exec = "sh -c 'cat model.txt data.txt'"
+depends = [{run-files = "train"}, {run-files = "prepare"}]
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_an_operation_is_run_after_those_it_needs(project, jobs):
+    here = project({"gage.toml": PIPELINE})
+    for name in ("prepare", "split", "train"):
+        here.gage("run", name).succeeds()
+    here.gage("run", "evaluate", "--with-upstream", "--jobs", jobs, "--label", "last").succeeds()
+    rows = here.gage("list", "--json").json[:4]
+    names = [row["operation"] for row in rows]
+    assert (names[:2], sorted(names[2:])) == (["evaluate", "train"], ["prepare", "split"])
+    assert [row["label"] for row in rows] == ["last", None, None, None]
+    assert here.gage("logs", "1").out == "data\nsplits\ndata\n"
+    ids = {row["operation"]: row["id"] for row in rows}
+    depends = (here.meta(here.runs_home / ids["train"]) / "depends.json").read_text()
+    assert ids["prepare"] in depends and ids["split"] in depends
+
+
+def test_an_upstream_that_fails_stops_what_needs_it(project):
+    here = project({"gage.toml": PIPELINE})
+    args = ("run", "evaluate", "--with-upstream", "--keep-going")
+    ran = here.gage(*args, env={"FAIL": "4"}).exits(4)
+    assert "train is not run: prepare failed: the command exited with 4" in ran.err
+    assert "evaluate is not run: prepare failed: the command exited with 4" in ran.err
+    assert sorted(row["operation"] for row in here.gage("list", "--json").json) == [
+        "prepare",
+        "split",
+    ]
+
+
+def test_a_run_that_is_chosen_is_not_run_anew(project):
+    here = project({"gage.toml": PIPELINE})
+    here.gage("run", "prepare").succeeds()
+    here.gage("run", "train", "prepare=1", "--with-upstream").succeeds()
+    assert [row["operation"] for row in here.gage("list", "--json").json] == [
+        *("train", "split", "prepare")
+    ]
+
+
+def test_operations_that_need_each_other_are_told(project):
+    here = project(
+        {"gage.toml": PIPELINE.replace("[split]", '[split]\ndepends = {run-files = "evaluate"}')}
+    )
+    told = here.gage("run", "evaluate", "--with-upstream").fails(125, "dependency-unresolved")
+    assert "evaluate -> train -> split -> evaluate" in told.err
+    assert here.runs() == []
+
+
+def test_an_operation_that_goes_on_from_its_own_runs_is_no_cycle(project):
+    here = project({"gage.toml": "[train]\nexec = \"sh -c 'echo m >> m.txt'\"\n"})
+    here.gage("run", "train").succeeds()
+    here.write(
+        "gage.toml", '[train]\nexec = "sh -c \'cat m.txt\'"\ndepends = {run-files = "train"}\n'
+    )
+    assert here.gage("run", "train", "--with-upstream", "-q").succeeds().out == "m\n"
+    assert len(here.runs()) == 2
+
+
+def test_on_a_terminal_there_is_a_line_for_each_run(project):
+    bar = "\\r 45%%|####5     | 45/100 [00:03<00:04, 12.3it/s]"
+    script = f"printf 'loading\\n{bar}' >&2; until [ -e $GO ]; do sleep 0.05; done\n"
+    here = project({"slow.sh": script})
+    for _ in range(3):
+        here.gage("stage", "slow.sh").succeeds()
+    go = here.dir.parent / "go"
+    master, slave = pty.openpty()
+    env = {**here.env, "TERM": "xterm", "COLUMNS": "120", "LINES": "20", "GO": str(go)}
+    command = here.begin("start", "--all", "--jobs", "2", stderr=slave, env=env)
+    os.close(slave)
+    seen = b""
+    while seen.count(b"45% 00:04 left") < 2:
+        assert select.select([master], [], [], 30)[0], seen
+        seen += os.read(master, 4096)
+    go.touch()
+    try:
+        while chunk := os.read(master, 4096):
+            seen += chunk
+    except OSError:
+        pass
+    command.communicate()
+    assert command.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert "2 running  1 waiting" in text and "slow.sh" in text and "loading" in text
+    assert text.count("completed after") == 3
+    assert text.rstrip().endswith("gage: 3 completed")
+
+
+COUNT = """
+import signal, time
+seen = []
+signal.signal(signal.SIGINT, lambda *args: print("got it", flush=True) or seen.append(args))
+print("ready", flush=True)
+while not seen:
+    time.sleep(0.02)
+time.sleep(0.5)
+"""
+
+
+def test_ctrl_c_on_a_terminal_reaches_each_run_once(project):
+    """The terminal sends it to all; nobody passes it on."""
+    here = project({"count.py": COUNT})
+    for _ in range(3):
+        here.gage("stage", "count.py").succeeds()
+    pid, master = pty.fork()
+    if pid == 0:
+        import sys
+
+        os.chdir(here.dir)
+        args = [sys.executable, "-m", "gage", "start", "--all", "--jobs", "2"]
+        os.execve(sys.executable, args, {**here.env, "TERM": "dumb"})
+    while sum(here.gage("logs", str(n)).out == "ready\n" for n in (1, 2, 3)) < 2:
+        time.sleep(0.05)
+    os.write(master, b"\x03")
+    said = b""
+    try:
+        while chunk := os.read(master, 4096):
+            said += chunk
+    except OSError:
+        pass
+    _, ended = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(ended) == 128 + signal.SIGINT
+    assert b"1 run still staged; to go on: gage start --all" in said
+    printed = sorted(here.gage("logs", str(number)).out for number in (1, 2, 3))
+    assert printed == ["", "ready\ngot it\n", "ready\ngot it\n"]
