@@ -17,7 +17,7 @@ _MANY = 1000
 _SOME = 100
 
 _GUILD = "guildai==0.9.0"
-_DVC = "dvc==3.63.0"
+_DVC = "dvc"
 _DVC_FILES = {
     "hello.py": 'import sys\nprint("hello", sys.argv[1])\n',
     "params.yaml": "x: 0\n",

@@ -32,6 +32,8 @@ def test_all_staged_runs_are_started_oldest_first(project):
     assert started.out == "this is 1\nthis is 2\nthis is 3\n" and started.err == ""
     again = here.gage("start", "--all").succeeds()
     assert again.err == "gage: there is no run that is staged\n"
+    for options in ([], ["--on", "local"]):
+        assert here.gage("start", "--all", "--json", *options).succeeds().json == []
 
 
 def test_after_a_failure_the_rest_stays_staged_and_goes_on_later(project):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -181,9 +183,53 @@ def given_ray(request: pytest.FixtureRequest) -> Given:
     return GivenRay(cluster, door)
 
 
+@dataclass
+class GivenLocal:
+    """This machine, with a directory of its own for what the engine knows."""
+
+    states: Path
+    kind: str = "local"
+    options: Mapping[str, Any] = field(default_factory=lambda: {"jobs": 4})
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"XDG_STATE_HOME": str(self.states)}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        # As if jobs of other submissions had all places that are left.
+        slots = self.states / "gage" / "local"
+        slots.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for number in range(4):
+                slot = stack.enter_context(open(slots / f"slot-{number}", "a"))
+                try:
+                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    # A job has it.
+                    pass
+            yield
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        aside = self.states.with_name("aside")
+        self.states.rename(aside)
+        self.states.touch()
+        try:
+            yield
+        finally:
+            self.states.unlink()
+            aside.rename(self.states)
+
+
+def given_local(request: pytest.FixtureRequest) -> Given:
+    return GivenLocal(request.getfixturevalue("tmp_path") / "states")
+
+
 # Each engine that passes the suite.
 KINDS: Mapping[str, Callable[[pytest.FixtureRequest], Given]] = {
     "dask": given_dask,
+    "local": given_local,
     "ray": given_ray,
     "slurm": given_slurm,
 }

@@ -28,6 +28,8 @@ class Daemons:
         (self.without_gage / "gage").mkdir(parents=True)
         (self.without_gage / "gage" / "__init__.py").write_text("raise ModuleNotFoundError('gage')")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        # To be told to end is nothing to their first processes.
+        self._nodes: set[str] = set()
 
     def start(self, name: str, *words: str, env: Mapping[str, str] | None = None) -> int:
         """Start a daemon without Gage; return its pid."""
@@ -52,6 +54,7 @@ class Daemons:
     def start_node(self, name: str, *words: str, env: Mapping[str, str] | None = None) -> int:
         """Start a daemon on a node of its own, which has nothing of this machine's /tmp."""
         script = 'hostname "$0" && mount -t tmpfs tmpfs /tmp && exec "$@"'
+        self._nodes.add(name)
         return self.start(name, *_NODE, script, name, *words, env=env)
 
     def kill(self, name: str) -> None:
@@ -74,7 +77,7 @@ class Daemons:
         """End all, some of them first."""
         for name in [*first, *self._processes]:
             if name in self._processes:
-                self.end(name)
+                (self.kill if name in self._nodes else self.end)(name)
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from .nodes import Daemons, entered
@@ -130,7 +130,8 @@ class RayCluster(Daemons):
     def stop(self, first: Sequence[str] = ()) -> None:
         # Some of them have left the session of the one that started them.
         for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         super().stop(first)
         shutil.rmtree(self._short, ignore_errors=True)
 

@@ -206,7 +206,9 @@ def test_gpus_are_shared_out_among_all_submissions(place, monkeypatch):
     here.go.touch()
     until(lambda: here.poll("gage-2")[0].state == GONE)
     seen = [line.split("gpus=")[1] for line in here.seen.read_text().splitlines()]
-    assert sorted(seen[:3]) == ["", "2", "5"] and seen[3] == "2,5"
+    assert sorted(seen[:3]) == ["", "2", "5"]
+    # Whichever are free first.
+    assert seen[3] in ("2,5", "2,6", "5,6")
 
 
 @pytest.mark.parametrize(

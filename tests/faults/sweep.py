@@ -16,7 +16,7 @@ from pathlib import Path
 from faults import calls, world
 from faults.calls import Call
 from faults.disks import Disk
-from faults.world import STAGE, Fault, Made, World
+from faults.world import BATCH_VALUES, STAGE, STAGE_BATCH, Fault, Made, World
 from gage._internal.catalog.trash import trash_dir
 from gage._internal.store import status
 from gage._internal.store.record import find_record
@@ -98,6 +98,29 @@ class Staging(Scenario):
         after.check_untouched(self.made)
         statuses = after.check_new_runs(self.made)
         if statuses.count(status.STAGED) != found.count(status.STAGED) + 1:
+            raise Fault(f"it was {found}, and after another staging {statuses}")
+
+
+class StagingBatch(Scenario):
+    """`gage stage` of a batch: each run is staged or it is not, and the same command goes on."""
+
+    def check(self, after: World, ended: world.Ended | None, repair_first: bool) -> None:
+        """See `Scenario.check`."""
+        after.check_untouched(self.made)
+        found = after.check_new_runs(self.made)
+        if ended is not None and ended.code == 0 and found != [status.STAGED] * len(BATCH_VALUES):
+            raise Fault(f"it succeeded, and left {found}")
+        if repair_first:
+            after.repair()
+        again = after.gage(*self.args)
+        if again.code != 0:
+            raise Fault(f"it does not succeed again: {again.err}")
+        after.check_clean()
+        if not repair_first:
+            after.repair()
+        after.check_untouched(self.made)
+        statuses = after.check_new_runs(self.made)
+        if statuses.count(status.STAGED) != len(BATCH_VALUES):
             raise Fault(f"it was {found}, and after another staging {statuses}")
 
 
@@ -204,6 +227,7 @@ def scenarios(made: Made) -> dict[str, Scenario]:
     found = [
         Staging("stage", made, STAGE, nothing),
         Staging("first stage", made._replace(runs={}), STAGE, without_home),
+        StagingBatch("stage batch", made, STAGE_BATCH, nothing),
         Staging("stage of many", world.grow(made, made.folder / "grown"), STAGE, nothing),
         Running("run", made, ("run", "train", "-q"), nothing),
         Staging("rerun", made, ("rerun", made.completed, "--stage"), nothing),

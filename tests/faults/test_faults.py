@@ -45,7 +45,7 @@ def sweep(place: Path, tally: Tally) -> Sweep:
     return Sweep(place, tally, jobs=1, most=3)
 
 
-@pytest.mark.parametrize("name", ["stage", "run"])
+@pytest.mark.parametrize("name", ["stage", "stage batch", "run"])
 def test_with_the_power_cut(
     named: dict[str, Scenario], sweep: Sweep, tally: Tally, disk: Disk, name: str
 ) -> None:
@@ -55,7 +55,7 @@ def test_with_the_power_cut(
     assert tally.cuts > 1
 
 
-@pytest.mark.parametrize("name", ["stage", "run", "start"])
+@pytest.mark.parametrize("name", ["stage", "stage batch", "run", "start"])
 def test_with_a_call_that_fails(
     named: dict[str, Scenario], sweep: Sweep, tally: Tally, name: str
 ) -> None:
@@ -69,6 +69,7 @@ def test_with_a_call_that_fails(
     [
         "stage",
         "first stage",
+        "stage batch",
         "stage of many",
         "rerun",
         "run",

@@ -25,6 +25,8 @@ from gage._internal.types import Run
 
 ROOT = Path(__file__).parents[2]
 STAGE = ("stage", "train", "lr=0.5", "--tag", "faulty")
+BATCH_VALUES = ("0.5", "0.25", "0.2")
+STAGE_BATCH = (*STAGE[:2], f"lr=[{','.join(BATCH_VALUES)}]", *STAGE[3:], "--group", "batch")
 PATIENCE = 20.0
 
 _FILES = {

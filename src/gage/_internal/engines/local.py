@@ -242,7 +242,7 @@ def _state(ticket: Ticket, record: _Record | None) -> JobState:
     # It may have begun between these looks.
     if _is_locked(path):
         return JobState(EXECUTING, word, "EXECUTING", record.host)
-    return JobState(GONE, word)
+    return JobState(GONE, word, has_begun=os.path.exists(path))
 
 
 def _executes_any(record: _Record) -> bool:

@@ -25,6 +25,9 @@ from gage.plugins import GONE, Capabilities, JobState, Submission, Ticket
 
 _ADDRESS = "auto"
 _NAMESPACE = "gage"
+# What the head of a cluster has, for as much as nothing: the loss of another node must not be that
+# of all that a depot knows.
+_HEAD = {"node:__internal_head__": 0.0001}
 # Seconds until a cluster that does not answer is given up: a port of it; a depot.
 _PORT = 5
 _DEPOT = 60
@@ -68,6 +71,7 @@ class Ray:
                     lifetime="detached",
                     num_cpus=0,
                     max_restarts=0,
+                    resources=_HEAD,
                 )
                 .remote(orders)
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gage._internal import fs
 from gage._internal.errors import GageError
-from gage._internal.lifecycle.create import create_run, discard_run
+from gage._internal.lifecycle.create import clear_home, create_run, discard_run
 from gage._internal.lifecycle.freeze import Frozen
 from gage._internal.lifecycle.stage import fill_run, has_hook, recording_failure, seal_run
 from gage._internal.project.operations import Operation, operation_cmd
@@ -55,9 +55,10 @@ def stage_batch(
     """
     for config in configs:
         operation_cmd(operation, config)
+    clear_home(home)
     with _Staging(home, on_staged) as staging:
-        for number, config in enumerate(configs):
-            run = create_run(home, operation, config, label, tags, group, number > 0)
+        for config in configs:
+            run = create_run(home, operation, config, label, tags, group, is_one_more=True)
             with recording_failure(run):
                 fill(run)
                 staging.add(run, find_same)

@@ -34,7 +34,7 @@ def create_run(
 ) -> Run:
     """Make a run in a runs home and initialize it with all that defines it.
 
-    One that `is_one_more` of a batch finds the home as the first of it has left it.
+    For one that `is_one_more` of a batch the home has been cleared.
 
     Raises:
         UsageError: a tag is empty or too long; no run is made.
@@ -65,10 +65,8 @@ def define_run(
     check_tags(tags)
     user_attrs = {} if label is None else {"label": label}
     # To look at all names in the home for each of many runs would take longer than the runs.
-    if not is_one_more and lock.list_abandoned(home):
-        from gage._internal.catalog.leftovers import clear_abandoned
-
-        clear_abandoned(home)
+    if not is_one_more:
+        clear_home(home)
     run = make_run(home, marked=True)
     try:
         _hide_from_git(home)
@@ -79,6 +77,14 @@ def define_run(
         discard_run(run)
         raise
     return run
+
+
+def clear_home(home: str) -> None:
+    """Finish off what interrupted commands left in a runs home, where there is something."""
+    if lock.list_abandoned(home):
+        from gage._internal.catalog.leftovers import clear_abandoned
+
+        clear_abandoned(home)
 
 
 def _check_no_secret(operation: Operation, command: OpCmd, config: Mapping[str, Any]) -> None:

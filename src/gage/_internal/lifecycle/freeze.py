@@ -52,7 +52,11 @@ class Frozen:
         trace: TracebackType | None,
     ) -> None:
         self.diff.__exit__()
-        fs.remove_tree(self.folder)
+        try:
+            fs.remove_tree(self.folder)
+        except OSError:
+            # The runs are staged; it is a leftover that is found later.
+            pass
 
     def once(self, key: object, find: Callable[[], T]) -> T:
         """Return what `find` returned when it was called for this key, or returns now."""

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
     staged = new_run.new_staged_runs(args, context, durable=bool(args.on) or is_queue)
-    if engine:
+    if engine and staged:
         from gage._internal.cli.submitting import submit
 
         return submit(staged, engine, args, context)

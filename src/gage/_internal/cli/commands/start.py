@@ -71,6 +71,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if not runs:
         what = "to be run again" if args.failed else "staged"
         printer.print_note(f"there is no run that is {what}")
+        if context.json:
+            print_records([])
+        return 0
     if engine:
         from gage._internal.cli.submitting import submit
 
