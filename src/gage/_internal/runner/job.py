@@ -84,7 +84,8 @@ def _end(run: Run, gone: Gone) -> None:
         take_over(run, gone)
     except AlreadyStarted:
         return
-    log_action(run, f"Ended: {gone.process or 'its process'} is gone, and it is not resumable")
+    who = lock.Holder(gone.process, alive=False) if gone.process else "its process"
+    log_action(run, f"Ended: {who} is gone, and it is not resumable")
     finalize_run(run, hook=False)
 
 
