@@ -23,10 +23,23 @@ from gage._internal.fs import printable
 from gage._internal.portable import errand, ledger
 from gage._internal.portable.errand import Errand, run_errand
 from gage._internal.portable.ledger import Ledger
-from gage._internal.portable.parcels import errands_of, is_here, iter_capsule, write_capsule
+from gage._internal.portable.parcels import (
+    check_options,
+    errands_of,
+    is_here,
+    iter_capsule,
+    write_capsule,
+)
 from gage._internal.store.resources import Resources
 from gage.plugins import Capabilities, JobState, Submission, Ticket
 
+_OPTIONS: Mapping[str, type] = {
+    "address": str,
+    "resources": Mapping,
+    "shared": bool,
+    "python": str,
+    "directory": str,
+}
 # Seconds until a scheduler that does not answer is given up; until a result is here.
 _ANSWER = 10
 _RESULT = 600
@@ -112,7 +125,12 @@ class Dask:
                 Event(_key(name, number), client=client).set()
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
-        """Return what Dask does."""
+        """Return what Dask does.
+
+        Raises:
+            EngineFailed: options are not as they must be.
+        """
+        check_options("Dask", options, _OPTIONS)
         return Capabilities(has_files=_is_shared(options))
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:

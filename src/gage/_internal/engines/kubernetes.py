@@ -37,7 +37,7 @@ from gage._internal.fs import printable
 from gage._internal.portable import errand
 from gage._internal.portable.errand import CHUNK
 from gage._internal.portable.object_store import ObjectStore, store_error
-from gage._internal.portable.parcels import packed, write_capsule
+from gage._internal.portable.parcels import check_options, packed, write_capsule
 from gage._internal.store.resources import Resources
 from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submission, Ticket
 
@@ -46,9 +46,12 @@ _NUMBERS = "gage/numbers"
 _CANCELLED = "gage/cancelled"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _JOB_NAME = "job-name"
-_TEXTS = ("image", "capsules", "namespace", "context", "service-account", "python")
-_COUNTS = ("limit", "ttl", "grace", "expires")
-_TABLES = ("storage", "node-selector")
+_OPTIONS: Mapping[str, type] = {
+    **dict.fromkeys(("image", "capsules", "namespace", "context"), str),
+    **dict.fromkeys(("service-account", "python"), str),
+    **dict.fromkeys(("storage", "node-selector"), Mapping),
+    **dict.fromkeys(("limit", "grace", "ttl", "expires"), int),
+}
 _PROGRAM = "gage.pyz"
 _MOUNT = "/gage"
 # Where Kubernetes looks for what a container says at last.
@@ -180,7 +183,12 @@ class Kubernetes:
             self._tell(options, "delete", "pods", "--wait=false", "--ignore-not-found", *pods)
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
-        """Return that containers do not have the runs home."""
+        """Return that containers do not have the runs home.
+
+        Raises:
+            EngineFailed: options are not as they must be.
+        """
+        _check(options)
         return Capabilities(has_files=False)
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
@@ -364,19 +372,7 @@ def _check(options: Mapping[str, Any]) -> None:
     Raises:
         EngineFailed: one is not.
     """
-    for name, value in options.items():
-        if name in _TEXTS:
-            is_right = isinstance(value, str) and value != ""
-        elif name in _COUNTS:
-            is_right = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        elif name in _TABLES:
-            is_right = isinstance(value, Mapping)
-        else:
-            known = ", ".join((*_TEXTS, *_COUNTS, *_TABLES))
-            raise EngineFailed(f"Kubernetes has no option {printable(name)}", f"there are {known}")
-        if not is_right:
-            kind = "a text" if name in _TEXTS else "a number" if name in _COUNTS else "a table"
-            raise EngineFailed(f"the option {name} of Kubernetes must be {kind}, not {value!r}")
+    check_options("Kubernetes", options, _OPTIONS)
     for name in ("image", "capsules"):
         if name not in options:
             raise EngineFailed(f"Kubernetes needs the option {name}", f"set options.{name}")

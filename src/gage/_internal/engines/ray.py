@@ -20,7 +20,13 @@ from gage._internal.fs import printable
 from gage._internal.portable import errand, ledger
 from gage._internal.portable.errand import Errand, run_errand
 from gage._internal.portable.ledger import Ledger
-from gage._internal.portable.parcels import errands_of, is_here, iter_capsule, write_capsule
+from gage._internal.portable.parcels import (
+    check_options,
+    errands_of,
+    is_here,
+    iter_capsule,
+    write_capsule,
+)
 from gage.plugins import GONE, Capabilities, JobState, Submission, Ticket
 
 _ADDRESS = "auto"
@@ -28,6 +34,13 @@ _NAMESPACE = "gage"
 # What the head of a cluster has, for as much as nothing: the loss of another node must not be that
 # of all that a depot knows.
 _HEAD = {"node:__internal_head__": 0.0001}
+_OPTIONS: Mapping[str, type] = {
+    "address": str,
+    "namespace": str,
+    "shared": bool,
+    "python": str,
+    "directory": str,
+}
 # Seconds until a cluster that does not answer is given up: a port of it; a depot.
 _PORT = 5
 _DEPOT = 60
@@ -128,7 +141,12 @@ class Ray:
                     ray.get(depot.cancel.remote(numbers), timeout=_DEPOT)
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
-        """Return what Ray does."""
+        """Return what Ray does.
+
+        Raises:
+            EngineFailed: options are not as they must be.
+        """
+        check_options("Ray", options, _OPTIONS)
         return Capabilities(has_files=_is_shared(options))
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
@@ -310,6 +328,11 @@ def _connect(options: Mapping[str, Any]) -> Any:
 def _find_address(options: Mapping[str, Any]) -> str:
     """Return the address to connect to, in place of `auto` that of the cluster on this machine."""
     address = _address(options)
+    if address == "local":
+        raise EngineFailed(
+            "a Ray that is made for this command would end with it",
+            "start one with ray start --head, and set options.address to 127.0.0.1:6379",
+        )
     if address != _ADDRESS:
         return address
     try:

@@ -59,6 +59,8 @@ def submit_runs(
     has_files = engine.capabilities(options).has_files
     for run in runs:
         _check(run, has_files)
+    # An engine that is not there is told before anything is noted.
+    engine.poll((), options)
     home = os.path.dirname(runs[0].run_dir)
     runner = keep_runner(home)
     name = f"gage-{os.urandom(6).hex()}"

@@ -8,6 +8,7 @@ back as one.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -98,15 +99,17 @@ def _execute_at_home(errand: Errand, line: Line) -> tuple[str, bool, bool]:
     """Execute a run in the runs home; return what `end` is told."""
     try:
         with open(errand.listing, "rb") as file:
-            is_home = hashlib.sha256(file.read()).hexdigest() == errand.sha256
+            listing = file.read()
     except OSError:
-        is_home = False
-    if not is_home:
+        listing = b""
+    if hashlib.sha256(listing).hexdigest() != errand.sha256:
         return f"{socket.gethostname()} does not have the files of the runs home", False, False
     args = ("job", "--of", errand.listing, str(errand.number))
     code, last = _execute(errand, errand.runner, args, line)
-    # All other statuses are on record in the run.
-    return (f"exit status {code}: {last}" if code == _CANNOT else ""), code != _CANNOT, False
+    has_begun = _has_begun(json.loads(listing)[errand.number])
+    # What a run that has begun exits with is on its record.
+    is_known = has_begun and code != _CANNOT
+    return ("" if is_known else f"exit status {code}: {last}"), has_begun, False
 
 
 def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool, bool]:
@@ -125,7 +128,7 @@ def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool, bool]:
         if refused:
             return f"its capsule was refused: {refused}", False, False
         code, last = _execute(errand, capsule, ("job", run_dir), line)
-        if not os.path.exists(os.path.join(f"{run_dir}.meta", "started")):
+        if not _has_begun(run_dir):
             return f"exit status {code}: {last}", False, False
         left = os.path.join(folder, "left.pyz")
         refused = _call(errand, capsule, "pack", "-o", left, run_dir)
@@ -137,6 +140,10 @@ def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool, bool]:
         return "", True, True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_begun(run_dir: str) -> bool:
+    return os.path.exists(os.path.join(f"{run_dir}.meta", "started"))
 
 
 def _call(errand: Errand, runner: str, *args: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gage._internal import fs
 from gage._internal.errors import EngineFailed, GageError
+from gage._internal.fs import printable
 from gage._internal.portable.errand import CHUNK, Errand
 from gage._internal.store import layout
 
@@ -19,7 +20,30 @@ if TYPE_CHECKING:
 
 # The list of run directories that a runner executes one of.
 LISTING = "runs.json"
+_KINDS: Mapping[type, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "a number, 1 at least",
+    Mapping: "a table",
+}
 _HERE = re.compile(r"(?:\w+://)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?/?")
+
+
+def check_options(engine: str, options: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    """Make sure that an engine knows its options, and that they are of their kinds.
+
+    Raises:
+        EngineFailed: one is not.
+    """
+    for name, value in options.items():
+        if name not in known:
+            told = ", ".join(known)
+            raise EngineFailed(f"{engine} has no option {printable(name)}", f"there are {told}")
+        kind = known[name]
+        is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if not is_right or value == "" or (kind is int and value < 1):
+            told = f"must be {_KINDS[kind]}, not {value!r}"
+            raise EngineFailed(f"the option {printable(name)} of {engine} {told}")
 
 
 def is_here(address: str) -> bool:

@@ -1,0 +1,112 @@
+"""What a worker does with a job, by itself: nothing of it outlives the worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Project
+from gage._internal.portable.carried import keep_runner
+from gage._internal.portable.errand import Errand, run_errand
+
+from .slurm_cluster import until
+
+_WORKER = """
+import json, sys, time
+from gage._internal.portable.errand import Errand, run_errand
+
+class Line:
+    begin = lambda self, host: "go"
+    is_stopped = lambda self: False
+    end = lambda self, *told: print(told)
+
+run_errand(Errand(**json.loads(sys.argv[1])), Line())
+"""
+
+
+class Line:
+    """A line on which the engine answers as a test says, and which keeps what it is told."""
+
+    def __init__(self, *answers: str, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        self.answers = list(answers)
+        self.is_stopped = is_stopped
+        self.told: list[Any] = []
+
+    def begin(self, host: str) -> str:
+        return self.answers.pop(0)
+
+    def fetch(self) -> Iterator[bytes]:
+        yield b"no capsule"
+
+    def give(self, chunk: bytes) -> None:
+        self.told.append(chunk)
+
+    def end(self, *told: Any) -> None:
+        self.told.append(told)
+
+
+@pytest.fixture
+def staged(project: Callable[..., Project]) -> tuple[Path, Errand]:
+    made = project({"work.py": "import time\nprint('on', flush=True)\ntime.sleep(600)\n"})
+    run = Path(made.runs_home / made.gage("stage", "work.py").succeeds().out.strip())
+    listing = made.dir / "runs.json"
+    listing.write_text(json.dumps([str(run)]))
+    sha256 = hashlib.sha256(listing.read_bytes()).hexdigest()
+    runner = keep_runner(str(made.runs_home))
+    return run, Errand(0, run.name, sys.executable, runner, str(listing), sha256)
+
+
+def test_a_run_ends_with_its_worker(staged: tuple[Path, Errand]) -> None:
+    run, errand = staged
+    words = [sys.executable, "-c", _WORKER, json.dumps(errand._asdict())]
+    worker = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    meta = run.with_name(f"{run.name}.meta")
+    until((meta / "started").exists)
+    worker.kill()
+    worker.wait()
+    until((meta / "stopped").exists)
+    assert (meta / "proc" / "signal").read_text() == "SIGTERM\n"
+
+
+def test_a_run_that_is_to_stop_is_told(staged: tuple[Path, Errand]) -> None:
+    run, errand = staged
+    meta = run.with_name(f"{run.name}.meta")
+    line = Line("wait", "go", is_stopped=(meta / "started").exists)
+    run_errand(errand, line)
+    assert line.told == [("", True, False)]
+    assert (meta / "proc" / "signal").read_text() == "SIGTERM\n"
+
+
+def test_a_job_that_another_worker_has_is_left_alone(staged: tuple[Path, Errand]) -> None:
+    run, errand = staged
+    line = Line("no")
+    run_errand(errand, line)
+    assert line.told == []
+    assert not run.with_name(f"{run.name}.meta").joinpath("started").exists()
+
+
+def test_a_runs_home_that_is_another_one_is_told(staged: tuple[Path, Errand]) -> None:
+    run, errand = staged
+    Path(errand.listing).write_text("[]")
+    line = Line("go")
+    run_errand(errand, line)
+    ((said, has_begun, has_left),) = line.told
+    assert said.endswith("does not have the files of the runs home")
+    assert not has_begun and not has_left
+    assert not run.with_name(f"{run.name}.meta").joinpath("started").exists()
+
+
+def test_what_is_no_capsule_is_refused(tmp_path: Path) -> None:
+    line = Line("go")
+    run_errand(Errand(0, "id", sys.executable, directory=str(tmp_path / "place")), line)
+    ((said, has_begun, has_left),) = line.told
+    assert said.startswith("its capsule was refused") and not has_begun and not has_left
+    # Nothing of it is left on the worker.
+    assert list((tmp_path / "place").iterdir()) == []
