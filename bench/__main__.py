@@ -24,6 +24,7 @@ from bench.rows import Row
 from bench.staging import staging_rows
 from bench.staging_peers import staging_peer_rows
 from bench.startup import startup_rows
+from bench.submitting import submitting_rows
 from bench.table import format_line, format_titles
 
 _GROUPS = (startup_rows, overhead_rows, staging_rows, output_rows)
@@ -74,6 +75,7 @@ def _make_rows(place: Place, args: argparse.Namespace) -> list[Row]:
     rows += environment_rows(place)
     rows += moving_rows(place)
     rows += queue_rows(place)
+    rows += submitting_rows(place)
     if args.peers:
         rows += [*peer_rows(place, cache), *staging_peer_rows(place, cache)]
         rows += queue_peer_rows(place, cache)

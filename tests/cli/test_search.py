@@ -125,6 +125,7 @@ def test_what_is_no_search(project, tmp_path):
         ("run", "train.py", "lr=1", "--optimize", "loss", "--trials", "2"),
         ("run", "train.py", "lr=1", "--maximize"),
         (*SEARCH, "--trials", "2", "--needed"),
+        (*SEARCH, "--trials", "2", "--retries", "1"),
     ):
         here.gage(*words).fails(2, "usage")
     (tmp_path / "without").mkdir()

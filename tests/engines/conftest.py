@@ -319,14 +319,12 @@ class Bench:
     def until_begun(self, run_id: str) -> None:
         until(lambda: self.began(run_id))
 
+    def open_jobs(self) -> set[str]:
+        return {row["id"] for row in self.gage("jobs", "--json").json}
+
     def until_over(self, *runs: str) -> None:
         """Wait until no engine has any of these runs."""
-
-        def is_over() -> bool:
-            open_jobs = {row["id"] for row in self.gage("jobs", "--json").json}
-            return not open_jobs & set(runs)
-
-        until(is_over, 120)
+        until(lambda: not self.open_jobs() & set(runs), 120)
 
 
 def make_bench(

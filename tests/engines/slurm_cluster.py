@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -173,12 +173,18 @@ class Cluster:
 
     def until_up(self) -> None:
         """Wait until the nodes take jobs."""
+        self.put_back()
+        until(lambda: self._states() and not set(self._states().values()) - set(_UP))
 
-        def is_up() -> bool:
-            states = self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").stdout.split()
-            return len(states) == len(NODES) and not set(states) - set(_UP)
+    def put_back(self) -> None:
+        """Do what an administrator does with nodes that the controller does not trust any more."""
+        for node, state in self._states().items():
+            if state.startswith("drain"):
+                self.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
-        until(is_up)
+    def _states(self) -> Mapping[str, str]:
+        listed = self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%N %T").stdout
+        return dict(line.split() for line in listed.splitlines())
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Execute one of Slurm's commands."""

@@ -75,7 +75,7 @@ def test_many_in_flight_and_all_there_is_killed(
     here.submit(*runs)
 
     def until_begun(count: int) -> None:
-        until(lambda: sum(map(here.began, runs)) >= count, 120)
+        until(lambda: cluster.put_back() or sum(map(here.began, runs)) >= count, 120)
 
     until_begun(20)
     cluster.kill("slurmctld")
@@ -88,7 +88,7 @@ def test_many_in_flight_and_all_there_is_killed(
     until_begun(110)
     cluster.kill("n1")
     cluster.start_node("n1")
-    here.until_over(*runs)
+    until(lambda: cluster.put_back() or not here.open_jobs(), 180)
 
     found = Counter(here.status_of(run) for run in runs)
     assert sum(found.values()) == MANY
@@ -100,7 +100,7 @@ def test_many_in_flight_and_all_there_is_killed(
         assert here.began(run) == (0 if status == "staged" else 1), (run, status)
         assert status != "staged" or "Not started by slurm" in here.log(run)
         assert status != "staged" or not here.has_job(run)
-        assert (here.project.runs_home / run / "made.txt").exists() == (status == "completed")
+        assert status != "completed" or (here.project.runs_home / run / "made.txt").exists()
 
 
 def executing_runner(cluster: Cluster, node: str) -> int:

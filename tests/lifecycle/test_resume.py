@@ -15,6 +15,7 @@ import pytest
 
 from gage._internal import proc
 from gage._internal.errors import AlreadyStarted, RunChanged
+from gage._internal.lifecycle.resume import find_gone, take_over
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import attempts, lock, manifest
 from gage._internal.store.record import read_record
@@ -214,6 +215,59 @@ class TestOne:
             numbers = [int(line.split()[1]) for line in lines if line.startswith(run.id)]
             assert numbers == sorted(set(numbers)), (call, step)
             assert numbers[-1] <= len(attempts.list_attempts(run)) + 1
+        assert step > 1
+
+
+class TestHalfDone:
+    """States in which processes that were killed, or raced, have left a run."""
+
+    def test_sealed_as_ended_and_not_called_so(self, make_staged, told: Path) -> None:
+        run = make_staged("sh", "-c", STAY, opdef=resumable())
+        stop(run)
+        meta_file(run, "stopped").unlink()
+        assert run_status(run) == "lost"
+        assert start_run(run).exit_code == 0
+        assert compare_run(run).faults == []
+
+    def test_without_an_index_of_what_it_printed(self, make_staged, told: Path) -> None:
+        run = make_staged("sh", "-c", STAY, opdef=resumable())
+        lose(run)
+        meta_file(run, "output/run.index").unlink()
+        assert start_run(run).exit_code == 0
+
+    def test_given_back_and_started_by_another_meanwhile(self, make_staged, told: Path) -> None:
+        run = make_staged("sh", "-c", STAY)
+        code = START.replace("sys.exit(", "lock.acquire(Run(*sys.argv[1:3]));sys.exit(0 and ")
+        begin(run, "from gage._internal.store import lock;" + code).wait()
+        gone = find_gone(run)
+        assert gone is not None
+        assert not gone.has_begun
+        lock.release(run)
+        starter = begin(run)
+        wait_for_output(run)
+        holder = lock.find_holder(run)
+        with pytest.raises(AlreadyStarted, match="meanwhile"):
+            take_over(run, gone)
+        assert lock.find_holder(run) == holder
+        starter.terminate()
+        starter.wait()
+        assert told.read_text() == f"{run.id} 1\n"
+
+    def test_ended_by_a_job_that_was_killed_before_it_said_so(
+        self, make_staged, told: Path
+    ) -> None:
+        killed, step = True, 0
+        while killed:
+            step += 1
+            run = make_staged("sh", "-c", STAY)
+            lose(run)
+            inject = f"inject=rename:signal=KILL:when={step}"
+            strace = ("strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=rename", "-e", inject)
+            killed = begin(run, JOB, *strace, stderr=subprocess.DEVNULL).wait() != 143
+            assert begin(run, JOB, stderr=subprocess.DEVNULL).wait() == 143, step
+            assert run_status(run) == "terminated", step
+            assert compare_run(run).faults == [], step
+            assert told.read_text().count(run.id) == 1
         assert step > 1
 
 

@@ -51,6 +51,9 @@ def values(operation, word, **options):
         ("name=['x, y', \"z\"]", ["x, y", "z"]),
         ("name=[[b, c]]", ["[b, c]"]),
         ("name=[a(b, c), d]", ["a(b, c)", "d"]),
+        ("name=  b  ", ["  b  "]),
+        ("name=[b] and [c]", ["[b] and [c]"]),
+        ("name= [b, c] ", ["b", "c"]),
         ("name=range(5)", ["range(5)"]),
         ("name=uniform(0, 1)", ["uniform(0, 1)"]),
         ("name=choice(b, c)", ["choice(b, c)"]),
@@ -170,6 +173,12 @@ def test_what_is_drawn_is_the_same_for_each_of_what_is_listed(operation):
 def test_to_draw_there_has_to_be_something_to_draw(operation, option):
     with pytest.raises(UsageError, match=f"--{option} is for what is drawn at random"):
         chosen(operation, "lr=[1,2]", **{option: 3})
+
+
+def test_who_means_config_by_an_option_is_told(operation):
+    with pytest.raises(UsageError) as raised:
+        chosen(operation, "lr=[1,2]", seed=3)
+    assert raised.value.hint == "config is written without dashes: seed=3"
 
 
 FILES = {

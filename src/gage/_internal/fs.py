@@ -247,8 +247,11 @@ def make_read_only(path: str) -> None:
 
 
 def make_writable(path: str) -> None:
-    """Give the owner's write bit to a file."""
-    os.chmod(path, os.lstat(path).st_mode & 0o7777 | 0o200)
+    """Give the owner's write bit to a file; one that is not there is no error."""
+    try:
+        os.chmod(path, os.lstat(path).st_mode & 0o7777 | 0o200)
+    except FileNotFoundError:
+        pass
 
 
 def sync(*paths: str) -> None:

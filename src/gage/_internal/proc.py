@@ -62,7 +62,21 @@ def is_alive(process: ProcessId) -> bool | None:
     if process.pid_namespace != _pid_namespace():
         return None
     stat = _stat(process.pid)
+    if stat is None and _is_hidden(process.pid):
+        return None
     return stat is not None and stat.state not in "ZX" and stat.start_time == process.start_time
+
+
+def _is_hidden(pid: int) -> bool:
+    """Tell whether there is a process that the system does not show, as one of another user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    # It has come just now.
+    return False
 
 
 @functools.cache
@@ -138,7 +152,7 @@ if _LINUX:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 # The second field is the program's name in brackets and may hold any byte.
                 fields = file.read().rpartition(b")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             return None
         return _Stat(fields[0].decode(), int(fields[1]), fields[19].decode())
 

@@ -189,6 +189,39 @@ def start_many(runs: Sequence[Run], args: argparse.Namespace, context: Context) 
     return start_runs(runs, args, context)
 
 
+def start_each(
+    runs: Sequence[tuple[Run, str | None]], args: argparse.Namespace, context: Context
+) -> int:
+    """Start runs one after the other, here or at an address; return the first status not 0."""
+    if len(runs) == 1:
+        return _start_one(*runs[0], args, context, print_record)
+    records: list[RunRecord] = []
+    codes = []
+    try:
+        for run, on in runs:
+            codes.append(_start_one(run, on, args, context, records.append))
+            if codes[-1] > 128:
+                break
+    finally:
+        if context.json:
+            print_records(records)
+    return next((code for code in codes if code), 0)
+
+
+def _start_one(
+    run: Run,
+    on: str | None,
+    args: argparse.Namespace,
+    context: Context,
+    show: Callable[[RunRecord], None],
+) -> int:
+    if on is None:
+        return start(run, args, context, show)
+    from gage._internal.cli.there import start_there
+
+    return start_there(run, on, args, context, show)
+
+
 def tell_ended(record: RunRecord) -> None:
     """Say how a run ended, and what it changed that it was staged with."""
     took = duration_text(record.duration)

@@ -81,7 +81,8 @@ class Local:
             found = {name: _find_record(name) for name in {each.submission for each in tickets}}
             states = [_state(ticket, found[ticket.submission]) for ticket in tickets]
             for name, record in found.items():
-                if record and not record.is_supervised and not _executes_any(record):
+                is_own = record and record.host == os.uname().nodename
+                if record and is_own and not record.is_supervised and not _executes_any(record):
                     fs.remove_file(_record(name))
         return states
 
@@ -90,8 +91,8 @@ class Local:
         with _reaching():
             for ticket in tickets:
                 record = _find_record(ticket.submission)
-                if record is None:
-                    if _state(ticket, None).state != GONE:
+                if record is None or record.host != os.uname().nodename:
+                    if _state(ticket, record).state != GONE:
                         raise EngineUnreachable(f"job {ticket.job} is on another machine")
                 elif record.is_supervised:
                     fs.replace_file(_cancel_path(record.folder, ticket.number), b"")
@@ -226,12 +227,12 @@ def _find_record(name: str) -> _Record | None:
 
 
 def _state(ticket: Ticket, record: _Record | None) -> JobState:
-    host = ticket.job.partition("@")[2]
-    if record is None:
-        if host in ("", os.uname().nodename):
-            return JobState(GONE, ticket.job)
-        # It has its own records. Never is such a job called gone.
+    host = record.host if record else ticket.job.partition("@")[2]
+    if host not in ("", os.uname().nodename):
+        # What it locks is not seen here. Never is such a job called gone.
         return JobState(EXECUTING, ticket.job, f"on {host}, which cannot be asked from here", host)
+    if record is None:
+        return JobState(GONE, ticket.job)
     word = _word(ticket.submission, ticket.number, record.host)
     path = _job_path(record.folder, ticket.number)
     if _is_locked(path):

@@ -385,11 +385,17 @@ def _unreachable(options: Mapping[str, Any], why: str) -> EngineUnreachable:
 @contextmanager
 def _understood(options: Mapping[str, Any]) -> Iterator[None]:
     """Raise what Ray raises as an EngineFailed."""
-    from ray.exceptions import GetTimeoutError, RayError, RaySystemError
+    from ray.exceptions import (
+        ActorUnavailableError,
+        GetTimeoutError,
+        RayError,
+        RaySystemError,
+    )
 
+    away = (ConnectionError, TimeoutError, GetTimeoutError, RaySystemError, ActorUnavailableError)
     try:
         yield
-    except (ConnectionError, TimeoutError, GetTimeoutError, RaySystemError) as error:
+    except away as error:
         raise _unreachable(options, str(error)) from None
     except (RayError, RuntimeError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
@@ -399,10 +405,13 @@ def _understood(options: Mapping[str, Any]) -> Iterator[None]:
 @contextmanager
 def _lost(ray: Any) -> Iterator[None]:
     """Pass over a depot that is not there, or not any more."""
-    from ray.exceptions import RayActorError
+    from ray.exceptions import ActorUnavailableError, RayActorError
 
     try:
         yield
+    except ActorUnavailableError:
+        # It is there, and cannot be reached for a moment.
+        raise
     except RayActorError:
         pass
     except ValueError as error:

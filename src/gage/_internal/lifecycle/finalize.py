@@ -17,6 +17,7 @@ from gage._internal.lifecycle.hooks import run_env, run_hook
 from gage._internal.lifecycle.masking import Mask
 from gage._internal.store import layout, lock, manifest, meta, verified
 from gage._internal.store.command_lines import FINALIZE, RUN, exec_part
+from gage._internal.store.heartbeat import Heart
 from gage._internal.store.logs import ADDED, DELETED, MODIFIED, FileEvent, log_action, log_files
 from gage._internal.store.manifest import GENERATED, Entry, Manifest
 from gage._internal.store.seal import seal_ended
@@ -37,7 +38,7 @@ def finalize_run(
     secrets: Mapping[str, str] = NOTHING,
     environment: Environment = SYSTEM,
     isolation: Isolation | None = None,
-    meanwhile: Callable[[], AbstractContextManager[object]] = nullcontext,
+    heart: Heart | None = None,
     *,
     hook: bool = True,
 ) -> str | None:
@@ -46,7 +47,8 @@ def finalize_run(
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
     before the run; a file whose stamp is the same is not read again. `secrets` are for the hook,
     which has the run's `environment` and `isolation` too, and masked in all that is recorded;
-    without `hook` there is none. What `meanwhile` returns is entered while files are read.
+    without `hook` there is none. The `heart` beats all the while; what another process has taken
+    over meanwhile is left to it.
 
     Each part is tried whatever becomes of the others; the first failure is recorded. `stopped` is
     stamped last, after a long run when all is on disk, its results too; then the lock is given
@@ -54,12 +56,13 @@ def finalize_run(
     """
     data = meta.read_opdef(run).data
     mask = Mask(secrets.values())
+    meanwhile = heart.beating if heart else nullcontext
     parts: list[Callable[[], None]] = [
         lambda: _write_summary(run, data, mask),
         lambda: _write_manifest(run, stamps or {}, meanwhile),
     ]
     if hook:
-        environs = secrets, environment, mask, isolation
+        environs = secrets, environment, mask, isolation, meanwhile
         parts.insert(0, lambda: _run_finalize_hook(run, data, *environs))
     for part in parts:
         try:
@@ -75,13 +78,17 @@ def finalize_run(
             fs.make_read_only(layout.meta_path(run, name))
     stopped = meta.prepare_time(run, layout.STOPPED, clock.now())
     try:
-        seal_ended(run, stopped)
-        if _took_long(run):
-            fs.sync(run.run_dir, layout.run_meta_dir(run))
+        with meanwhile():
+            seal_ended(run, stopped)
+            if _took_long(run):
+                fs.sync(run.run_dir, layout.run_meta_dir(run))
     except (GageError, OSError) as failure:
         error = error or str(failure)
         meta.write_text(run, layout.ERROR, error)
         _seal_again(run, stopped)
+    if heart and not heart.beat():
+        fs.discard(stopped)
+        return "another process has taken it over"
     fs.put_in_place(stopped, layout.meta_path(run, layout.STOPPED))
     verified.forget(run)
     lock.release(run)
@@ -108,11 +115,13 @@ def _run_finalize_hook(
     environment: Environment,
     mask: Mask,
     isolation: Isolation | None,
+    meanwhile: Callable[[], AbstractContextManager[object]],
 ) -> None:
     command = exec_part(data.get("exec"), FINALIZE)
     if command is not None:
         env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
-        run_hook(run, FINALIZE, command, env, environment, f"exec.{FINALIZE}", mask, isolation)
+        name = f"exec.{FINALIZE}"
+        run_hook(run, FINALIZE, command, env, environment, name, mask, isolation, meanwhile)
 
 
 def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:
@@ -130,12 +139,13 @@ def _read_summary(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     try:
         text = fs.read_bytes(os.path.join(run.run_dir, name))
     except FileNotFoundError:
-        if "summary" in data:
+        # What nobody saw end had no time to.
+        if "summary" in data and meta.has_meta(run, layout.EXIT):
             raise ValueError(f"the run has not written its summary, {printable(name)}") from None
         return {}
     try:
         summary = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{printable(name)} is not JSON: {error}") from None
     if not isinstance(summary, dict):
         raise ValueError(f"{printable(name)} is not a JSON object")
@@ -151,7 +161,7 @@ def _output_summary(run: Run, patterns: Mapping[str, str]) -> dict[str, Any]:
             text = line.decode(errors="surrogateescape")
             for name, pattern in compiled.items():
                 match = pattern.search(text)
-                if match:
+                if match and match.group(1) is not None:
                     found[name] = _number(match.group(1))
     for name in patterns.keys() - found.keys():
         log_action(run, f"Not found in the output: {name}")

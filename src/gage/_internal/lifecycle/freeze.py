@@ -3,7 +3,8 @@
 All files that are copied into the first run are copied into a directory of the runs home before, a
 frozen one, and from there into it and the others: so all have the same bytes, whatever is done to
 the project meanwhile. So it is with what was found out otherwise: which files are source, what git
-says, what dependencies resolve to. The directory goes when the batch is staged.
+says, what dependencies resolve to. The directory goes when the batch is staged. What a dependency
+links to, where it says `link`, is no copy, and is not frozen either.
 """
 
 from __future__ import annotations

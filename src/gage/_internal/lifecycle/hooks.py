@@ -6,7 +6,8 @@ Their output goes to `output/PHASE`. A hook that fails ends what it is part of.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from gage._internal.errors import HookFailed
@@ -40,6 +41,7 @@ def run_hook(
     name: str,
     mask: Mask,
     isolation: Isolation | None = None,
+    meanwhile: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Run the hook of a phase; `name` is its key in the Gage file, `env` added to the inherited.
 
@@ -60,7 +62,9 @@ def run_hook(
         env = isolation.variables(inherited, own) if isolation else {**inherited, **own}
         spawn = isolation.spawn if isolation else None
         with linked(environment), StopSignals() as signals:
-            ended = execute(command, run.run_dir, env, output.write, run.id, signals, spawn)
+            ended = execute(
+                command, run.run_dir, env, output.write, run.id, signals, spawn, meanwhile
+            )
         output.close()
     except CannotExecute as error:
         raise HookFailed(f"{name} cannot be started: {error}") from None

@@ -27,7 +27,9 @@ from gage._internal.store.jobs import (
     find_job,
     find_open_job,
     has_ended,
+    has_stopped,
     remove_job,
+    stand_in,
     write_job,
 )
 from gage._internal.store.logs import log_action
@@ -219,16 +221,15 @@ def _settle_here(run: Run, note: JobNote, state: JobState) -> Standing:
     # is will be seen when it was not heard of for long.
     is_over = found not in status.ACTIVE
     if is_over and not has_ended(run, note):
-        # Lost, or killed before it was finalized.
-        note = note._replace(is_over=True)
-        write_job(run, note)
+        # Lost, or killed before it was finalized, or preempted and not started again.
+        return _be_over(run, note, state)
     return Standing(run, note, state, is_over=is_over)
 
 
 def _give_back(run: Run, note: JobNote, state: JobState) -> bool:
     """Let a run be staged as before, as nothing has come of its job; tell whether it is."""
     try:
-        lock.acquire(run)
+        lock.acquire(run, lock.heartbeat())
     except FileExistsError:
         holder = lock.find_holder(run)
         if holder is None or holder.alive is not False:
@@ -236,6 +237,7 @@ def _give_back(run: Run, note: JobNote, state: JobState) -> bool:
             return False
         return _forget(run, note, state)
     try:
+        meta.look_again(run)
         return not meta.has_meta(run, layout.STARTED) and _forget(run, note, state)
     finally:
         lock.release(run)
@@ -254,27 +256,39 @@ def _settle_there(run: Run, note: JobNote, state: JobState, engine: Engine) -> S
     """Bring home a run whose job is gone, and executed it elsewhere."""
     home = os.path.dirname(run.run_dir)
     with _alone(os.path.join(home, FOLDER, note.submission)) as is_alone:
-        if not is_alone or find_job(run) != note or has_ended(run, note):
+        meta.look_again(run)
+        if not is_alone or find_job(run) != note:
             return Standing(run, note, state, is_over=has_ended(run, note))
+        if has_stopped(run, note):
+            return _be_over(run, note, state)
         before = lock.find_holder(run)
+        if before is not None and before.process != stand_in(note) and before.alive is not False:
+            # Somebody else is at it: submitting was interrupted before it was this job's.
+            return Standing(run, note, state)
         lock.pass_on(run, this_process())
         lock.keep(run)
         try:
             has_come = _collect(run, note, engine)
         except (GageError, OSError) as error:
-            lock.release(run)
-            if before is not None:
-                lock.pass_on(run, before.process)
+            lock.pass_on(run, stand_in(note))
             return Standing(run, note, state, str(error))
-        if has_ended(run, note):
+        if has_stopped(run, note):
             lock.release(run)
-            return Standing(run, note, state, is_over=True)
-        if has_come or state.has_begun is False or not note.job:
+            return _be_over(run, note, state)
+        was_not_given = not note.job and state.has_begun is None
+        if has_come or state.has_begun is False or was_not_given:
             # It came as it was sent; or it was never begun; or submitting it was interrupted.
             _forget(run, note, state)
             lock.release(run)
             return Standing(run, note, state, is_over=True, was_returned=True)
         return _lose(run, note, state)
+
+
+def _be_over(run: Run, note: JobNote, state: JobState) -> Standing:
+    """Note that there is nothing more to come of a job."""
+    note = note._replace(is_over=True)
+    write_job(run, note)
+    return Standing(run, note, state, is_over=True)
 
 
 def _collect(run: Run, note: JobNote, engine: Engine) -> bool:
@@ -296,10 +310,9 @@ def _lose(run: Run, note: JobNote, state: JobState) -> Standing:
     where = f", where it executed on {state.host}" if state.host else ""
     log_action(run, f"Lost at {note.engine}{where}{said}")
     meta.write_time(run, layout.STARTED, clock.now())
-    note = note._replace(is_over=True)
-    write_job(run, note)
+    standing = _be_over(run, note, state)
     lock.release(run)
-    return Standing(run, note, state, is_over=True)
+    return standing
 
 
 @contextmanager

@@ -33,11 +33,14 @@ class Gone(NamedTuple):
     """A run that nobody executes any more, and may be gone on with.
 
     `attempt` is the number of the attempt that is over, `process` what made it, where that is
-    known; `has_begun` tells whether the command was ever started.
+    known; `holder` is who has the lock, `stopped` when it ended. `has_begun` tells whether the
+    command was ever started.
     """
 
     attempt: int
     process: ProcessId | None
+    holder: ProcessId | None
+    stopped: int | None
     has_begun: bool
 
 
@@ -61,8 +64,9 @@ def find_gone(run: Run, notice: Notice = lambda sentence: None) -> Gone | None:
         is_there = is_alive(holder.process)
         if is_there or (is_there is None and not _stays_untouched(run, holder, notice)):
             return None
-    process = holder.process if holder else (made[-1].next if made else None)
-    return Gone(len(made) + 1, process, status.has_begun(run, holder))
+    held = holder.process if holder else None
+    process = held or (made[-1].next if made else None)
+    return Gone(len(made) + 1, process, held, stopped, status.has_begun(run, holder))
 
 
 def _is_being_taken(last: Attempt, holder: lock.Holder | None, stopped: int | None) -> bool:
@@ -71,11 +75,6 @@ def _is_being_taken(last: Attempt, holder: lock.Holder | None, stopped: int | No
     if has_it or (stopped is not None and stopped > last.resumed):
         return False
     return is_alive(last.next) is not False and clock.now() - last.resumed < _LONGEST_TAKING
-
-
-def is_resumable(run: Run) -> bool:
-    """Tell whether a run may execute once more after its command has begun."""
-    return bool(meta.read_opdef(run).data.get("resumable"))
 
 
 def take_over(run: Run, gone: Gone) -> None:
@@ -88,6 +87,16 @@ def take_over(run: Run, gone: Gone) -> None:
         attempts.claim_next(run, gone.attempt, gone.process)
     except FileExistsError:
         raise AlreadyStarted(f"run {run.id} is being started by another process") from None
+    # What was seen before may be old: somebody may have given the run back, and another started it.
+    meta.look_again(run)
+    holder = lock.find_holder(run)
+    now = (
+        holder.process if holder else None,
+        meta.find_time(run, layout.STOPPED),
+        status.has_begun(run, holder),
+    )
+    if now != (gone.holder, gone.stopped, gone.has_begun):
+        raise AlreadyStarted(f"run {run.id} was started by another process meanwhile")
     lock.pass_on(run, this_process(), lock.heartbeat())
 
 
@@ -100,8 +109,7 @@ def reopen(run: Run) -> None:
     staged = tuple(e._replace(superseded=False) for e in manifest.read_manifest(run).staged)
     manifest.write_manifest(run, Manifest(staged))
     for name in (layout.RUNNER_LOG, layout.FILES_LOG, layout.PATCHED_LOG):
-        if meta.has_meta(run, name):
-            fs.make_writable(layout.meta_path(run, name))
+        fs.make_writable(layout.meta_path(run, name))
     for phase in output.phases(run):
         for path in (layout.output_path(run, phase), layout.output_index_path(run, phase)):
             fs.make_writable(path)

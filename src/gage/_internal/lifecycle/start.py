@@ -26,11 +26,11 @@ from gage._internal.lifecycle.execute import CannotExecute, Ended, Output, StopS
 from gage._internal.lifecycle.finalize import finalize_run
 from gage._internal.lifecycle.hooks import run_env
 from gage._internal.lifecycle.masking import Mask, MaskedOutput
-from gage._internal.lifecycle.resume import Gone, find_gone, is_resumable, reopen, take_over
+from gage._internal.lifecycle.resume import Gone, find_gone, reopen, take_over
 from gage._internal.lifecycle.secret_values import read_secrets, secret_names
 from gage._internal.lifecycle.system.compare import Comparison, check_system
 from gage._internal.store import layout, lock, meta, status
-from gage._internal.store.attempts import list_attempts
+from gage._internal.store.attempts import is_resumable, list_attempts
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.heartbeat import Heart
 from gage._internal.store.logs import counted, log_action
@@ -166,6 +166,9 @@ def _execute(
 ) -> tuple[Ended, str | None]:
     """Run the command; return how it ended, and what failed that is not its own exit."""
     run, environment, isolation = doing.run, doing.environment, doing.isolation
+    if not doing.heart.beat():
+        # This process was suspended since its claim, and another has gone on: nothing begins.
+        return Ended("SIGKILL"), None
     recorder = _Recorder(run, echo)
     output = MaskedOutput(Mask(doing.secrets.values()), recorder.write)
     own = {"PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"), **command.env}
@@ -220,7 +223,8 @@ def _prepare(
     unmet = check_system(run, force)
     secrets = read_secrets(names) if names else NOTHING
     try:
-        return command, unmet, verify(run), secrets
+        is_lost = gone is not None and gone.has_begun and gone.stopped is None
+        return command, unmet, verify(run, is_open=is_lost), secrets
     except RunChanged:
         # Another may have started it meanwhile, and what it generates is no change.
         if gone is None:
@@ -286,6 +290,7 @@ def _claim(run: Run, gone: Gone | None) -> None:
     except FileExistsError:
         raise _already_started(run, status.run_status(run)) from None
     # A claim that came just after another run of it ended finds what that left.
+    meta.look_again(run)
     if meta.has_meta(run, layout.STARTED):
         lock.release(run)
         raise _already_started(run, status.run_status(run))
@@ -316,7 +321,7 @@ def _end(doing: _Doing, ended: Ended, error: str | None, stamps: Mapping[str, St
         pids = ", ".join(map(str, ended.left))
         log_action(run, f"Left running: {pids}")
     hook = doing.environment, doing.isolation
-    error = finalize_run(run, error, stamps, doing.secrets, *hook, heart.beating)
+    error = finalize_run(run, error, stamps, doing.secrets, *hook, heart)
     return Outcome(code, ended.signal, error)
 
 

@@ -19,10 +19,10 @@ from gage._internal.errors import (
     HasJob,
     NotStaged,
 )
-from gage._internal.lifecycle.resume import is_resumable
 from gage._internal.portable.carried import keep_runner
 from gage._internal.proc import this_process
 from gage._internal.store import layout, lock, meta, status
+from gage._internal.store.attempts import is_resumable
 from gage._internal.store.jobs import (
     JobNote,
     create_job,

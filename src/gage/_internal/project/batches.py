@@ -112,7 +112,7 @@ def parse_batch(
     given: dict[str, str] = {}
     for word in words:
         name, text = name_and_text(operation, word)
-        found = _parse(operation, name, text.strip(), trials)
+        found = _parse(operation, name, text, trials)
         if name in given and not (isinstance(found, _One) and name in fixed):
             raise UsageError(f"{fs.printable(name)} is given twice, and is not one value")
         given[name] = "on the command line"
@@ -160,10 +160,11 @@ def choose_configs(
             seed = int.from_bytes(os.urandom(3), "big")
         draws = draw(batch.random, trials, seed)
     elif trials is not None or seed is not None:
-        option = "--trials" if trials is not None else "--seed"
-        raise UsageError(
-            f"{option} is for what is drawn at random", "lr=uniform(0, 1), say: gage run --help"
-        )
+        name, number = ("trials", trials) if trials is not None else ("seed", seed)
+        hint = "lr=uniform(0, 1), say: gage run --help"
+        if name in operation.defaults:
+            hint = f"config is written without dashes: {name}={number}"
+        raise UsageError(f"--{name} is for what is drawn at random", hint)
     total = math.prod(len(rows) for rows in batch.factors) * len(draws)
     if most is None and total > _MOST_RUNS:
         raise UsageError(f"this would be {total} runs", "--max-runs N takes the first N of them")
@@ -225,10 +226,11 @@ def _parse(
 
         sample = sample_of(default.option)
     where = Where(name, default)
-    call = _CALL.fullmatch(text)
+    trimmed = text.strip()
+    call = _CALL.fullmatch(trimmed)
     if call and _is_called(call[1], sample, trials):
         return _called(operation, name, call[1], call[2], sample, where)
-    items = _items(text) if text[:1] == "[" and text[-1:] == "]" else None
+    items = _items(trimmed) if trimmed[:1] == "[" and trimmed[-1:] == "]" else None
     if items is not None and _are_several(items, sample):
         if not items:
             raise UsageError(f"{where}: {text} has no values", "leave it out, or name some")

@@ -17,9 +17,10 @@ from types import FrameType
 
 from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
 from gage._internal.lifecycle.finalize import finalize_run
-from gage._internal.lifecycle.resume import Gone, find_gone, is_resumable, take_over
+from gage._internal.lifecycle.resume import Gone, find_gone, reopen, take_over
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import layout, lock, meta, status
+from gage._internal.store.attempts import is_resumable
 from gage._internal.store.logs import log_action
 from gage._internal.store.names import run_name
 from gage._internal.types import Run
@@ -84,7 +85,9 @@ def _end(run: Run, gone: Gone) -> None:
         take_over(run, gone)
     except AlreadyStarted:
         return
-    log_action(run, f"Ended: {gone.process or 'its process'} is gone, and it is not resumable")
+    who = lock.Holder(gone.process, alive=False) if gone.process else "its process"
+    reopen(run)
+    log_action(run, f"Ended: {who} is gone, and it is not resumable")
     finalize_run(run, hook=False)
 
 

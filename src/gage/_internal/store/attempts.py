@@ -37,6 +37,11 @@ class Attempt(NamedTuple):
     next: ProcessId
 
 
+def is_resumable(run: Run) -> bool:
+    """Tell whether a run may execute once more after its command has begun."""
+    return bool(meta.read_opdef(run).data.get("resumable"))
+
+
 def list_attempts(run: Run) -> Sequence[Attempt]:
     """Return the attempts at a run that were followed by another, in their order.
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from gage._internal import fs
 from gage._internal.errors import HasJob
 from gage._internal.proc import ProcessId
-from gage._internal.store import layout, meta
+from gage._internal.store import layout, meta, status
+from gage._internal.store.attempts import is_resumable
 from gage._internal.store.names import run_name
 from gage._internal.types import NOTHING, Run
 
@@ -92,6 +93,14 @@ def has_ended(run: Run, note: JobNote) -> bool:
     """Tell whether a run has ended since an engine was given it, or its job has left it lost."""
     if note.is_over:
         return True
+    if not has_stopped(run, note):
+        return False
+    # What is preempted the engine may start again: it is not over before its job is.
+    return status.run_status(run) != status.TERMINATED or not is_resumable(run)
+
+
+def has_stopped(run: Run, note: JobNote) -> bool:
+    """Tell whether a run has ended, maybe not for good, since an engine was given it."""
     stopped = meta.find_time(run, layout.STOPPED)
     return stopped is not None and stopped >= note.time
 

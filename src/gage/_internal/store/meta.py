@@ -74,6 +74,18 @@ def read_depends(run: Run) -> list[dict[str, Any]]:
     return records
 
 
+def look_again(run: Run) -> None:
+    """Make what is told next of files that are not there true now.
+
+    A network file system remembers for up to a minute that there was no file, unless one looks at
+    the directory.
+    """
+    try:
+        os.listdir(layout.run_meta_dir(run))
+    except OSError:
+        pass
+
+
 def has_meta(run: Run, name: str) -> bool:
     """Tell whether a meta file exists."""
     return os.path.exists(layout.meta_path(run, name))

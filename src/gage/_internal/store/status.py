@@ -43,6 +43,7 @@ def run_status(run: Run) -> str:
     staged = meta.has_meta(run, layout.STAGED)
     if holder is None:
         if started:
+            meta.look_again(run)
             return _ended(run) if meta.has_meta(run, layout.STOPPED) else LOST
         return STAGED if staged else INITIALIZED
     if holder.alive is not False:

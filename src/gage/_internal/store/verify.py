@@ -75,14 +75,16 @@ class Verified(NamedTuple):
     bytes: int
 
 
-def verify(run: Run) -> Mapping[str, Stamp]:
+def verify(run: Run, is_open: bool = False) -> Mapping[str, Stamp]:
     """Make sure that a run is as it should be; return the stamps of its files.
+
+    `is_open`: it was lost, and what it says of its end, if anything, does not count.
 
     Raises:
         RunChanged: files are missing, changed or added; the message names them.
         RunDamaged: the manifest or the seal cannot be read.
     """
-    found = compare_run(run, remember=True)
+    found = compare_run(run, remember=True, is_open=is_open)
     if found.faults:
         told = f"run {run.id} is not as it was staged:{faults_text(found.faults)}"
         raise RunChanged(told, "stage it again")
@@ -90,7 +92,12 @@ def verify(run: Run) -> Mapping[str, Stamp]:
 
 
 def compare_run(
-    run: Run, *, quick: bool = False, remember: bool = False, progress: Progress | None = None
+    run: Run,
+    *,
+    quick: bool = False,
+    remember: bool = False,
+    progress: Progress | None = None,
+    is_open: bool = False,
 ) -> Verified:
     """Compare all of a run that is or was staged with its manifest and its seal.
 
@@ -102,6 +109,8 @@ def compare_run(
         OSError: the run directory cannot be.
     """
     seal = read_seal(run)
+    if is_open:
+        seal = seal._replace(ended=None)
     # Of what a run does until its end, nothing is recorded where it was lost.
     is_open = seal.ended is None and meta.has_meta(run, layout.STARTED)
     faults = list(compare_meta(run, seal, is_open))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 
 from gage._internal.cli import new_run
 from gage._internal.cli.context import Context
@@ -15,14 +14,10 @@ from gage._internal.cli.starting import (
     find_engine,
     find_isolated,
     is_queued,
-    print_record,
-    print_records,
-    start,
+    start_each,
     start_many,
 )
 from gage._internal.errors import UsageError
-from gage._internal.store.record import RunRecord
-from gage._internal.types import Run
 
 DESCRIPTION = (
     "Stage an operation or script, then start it. What it prints is passed on as it comes, and"
@@ -78,31 +73,4 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return submit(staged, engine, args, context)
     if is_queue or (args.on is None and len(staged) > 1):
         return start_many(staged, args, context)
-    if len(staged) == 1:
-        return _start(staged[0], args, context, print_record)
-    return _start_each(staged, args, context)
-
-
-def _start_each(runs: Sequence[Run], args: argparse.Namespace, context: Context) -> int:
-    """Start runs one after the other; return the first exit status that is not 0."""
-    records: list[RunRecord] = []
-    codes = []
-    try:
-        for staged in runs:
-            codes.append(_start(staged, args, context, records.append))
-            if codes[-1] > 128:
-                break
-    finally:
-        if context.json:
-            print_records(records)
-    return next((code for code in codes if code), 0)
-
-
-def _start(
-    run: Run, args: argparse.Namespace, context: Context, show: Callable[[RunRecord], None]
-) -> int:
-    if args.on is None:
-        return start(run, args, context, show)
-    from gage._internal.cli.there import start_there
-
-    return start_there(run, args.on, args, context, show)
+    return start_each([(found, args.on) for found in staged], args, context)

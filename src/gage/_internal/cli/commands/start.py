@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from gage._internal.catalog.find import find_group
 from gage._internal.cli import printer
@@ -17,14 +16,11 @@ from gage._internal.cli.starting import (
     find_engine,
     find_isolated,
     is_queued,
-    print_record,
-    print_records,
-    start,
+    start_each,
     start_many,
 )
 from gage._internal.errors import UsageError
 from gage._internal.store.jobs import refuse_job
-from gage._internal.store.record import RunRecord
 from gage._internal.types import Run
 
 DESCRIPTION = (
@@ -72,7 +68,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         what = "to be run again" if args.failed else "staged"
         printer.print_note(f"there is no run that is {what}")
         if context.json:
-            print_records([])
+            printer.print_json([])
         return 0
     if engine:
         from gage._internal.cli.submitting import submit
@@ -80,19 +76,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return submit([found for found, _ in runs], engine, args, context)
     if args.on is None and (not args.runs_to_start or is_queued(args)):
         return start_many([run for run, _ in runs], args, context)
-    if len(runs) == 1:
-        return _start(*runs[0], args, context, print_record)
-    records: list[RunRecord] = []
-    codes = []
-    try:
-        for staged, on in runs:
-            codes.append(_start(staged, on, args, context, records.append))
-            if codes[-1] > 128:
-                break
-    finally:
-        if context.json:
-            print_records(records)
-    return next((code for code in codes if code), 0)
+    return start_each(runs, args, context)
 
 
 def _find_all(args: argparse.Namespace, context: Context) -> list[tuple[Run, str | None]]:
@@ -130,17 +114,3 @@ def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple
     from gage._internal.cli.there import find_to_start
 
     return find_to_start(text, context)
-
-
-def _start(
-    run: Run,
-    on: str | None,
-    args: argparse.Namespace,
-    context: Context,
-    show: Callable[[RunRecord], None],
-) -> int:
-    if on is None:
-        return start(run, args, context, show)
-    from gage._internal.cli.there import start_there
-
-    return start_there(run, on, args, context, show)
