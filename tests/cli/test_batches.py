@@ -427,3 +427,14 @@ def test_the_running_runs_of_a_group_are_stopped(project):
     process.communicate(timeout=60)
     assert statuses(here) == ["terminated", "staged"]
     here.gage("stop", "--group", "g").fails(1, "run-not-running")
+
+
+def test_a_batch_starts_only_what_it_describes(project):
+    here = project({"train.py": TRAIN})
+    here.gage("stage", "train.py", "lr=0.9", "seed=[1]", "--group", "g").succeeds()
+    ran = here.gage("run", "train.py", "lr=[0.5,0.25]", "--group", "g", "--json").succeeds()
+    assert [record["config"]["lr"] for record in json.loads(ran.out)] == [0.5, 0.25]
+    assert statuses(here)[0] == "staged"
+    again = here.gage("run", "train.py", "lr=[0.5,0.25]", "--group", "g").succeeds()
+    told = "2 runs of these were in the group before, with the source of then: 2 completed"
+    assert told in again.err

@@ -159,3 +159,61 @@ def test_a_resumable_run_that_was_stopped_goes_on(project):
     assert here.gage("logs").out == "".join(f"step {n}\n" for n in (0, 1, 2, 3, 3, 4, 5))
     here.gage("verify", "1").succeeds()
     here.gage("start", "1").fails(125, "run-already-started")
+
+
+def test_what_a_lost_attempt_left_ends_before_the_next_one_begins(project):
+    train = "import os, time\nprint(os.getpid(), flush=True)\n"
+    train += "if os.environ['RUN_ATTEMPT'] == '1':\n    time.sleep(60)\n"
+    here = project({"gage.toml": RESUMABLE, "train.py": train, "step.txt": "0"})
+    process = here.begin("run", "train")
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.wait(timeout=60)
+    os.kill(pid, 0)
+    assert here.gage("list", "--json").json[0]["status"] == "lost"
+    here.gage("start", "1").succeeds()
+    state = "gone"
+    if os.path.exists(f"/proc/{pid}/stat"):
+        with open(f"/proc/{pid}/stat") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    assert state in ("gone", "Z")
+    process.communicate(timeout=60)
+
+
+RESOURCES = """
+[small]
+exec = "echo small"
+[big]
+exec = "echo big"
+resources = { cpus = 4000 }
+[drawn]
+exec = "echo $CUDA_VISIBLE_DEVICES"
+resources = { gpus = 1 }
+"""
+
+
+def test_what_asks_for_more_than_there_is_stays_staged_and_in_nobodys_way(project):
+    here = project({"gage.toml": RESOURCES})
+    told = here.gage("run", "big").fails(125, "incompatible-system")
+    assert "it is to have 4000 CPUs, and there are" in told.err
+    here.gage("stage", "small").succeeds()
+    started = here.gage("start", "--all").exits(125)
+    assert started.out == "small\n" and "stays staged" in started.err
+    assert [row["status"] for row in here.gage("list", "--json").json] == ["completed", "staged"]
+    assert here.gage("start", "--force", "2", "-q").succeeds().out == "big\n"
+
+
+def test_a_run_has_the_gpus_that_it_asks_for(project):
+    here = project({"gage.toml": RESOURCES})
+    for visible, seen in (("5,7", "5\n"), ("7", "7\n")):
+        env = {"CUDA_VISIBLE_DEVICES": visible}
+        assert here.gage("run", "drawn", "-q", env=env).succeeds().out == seen
+    told = here.gage("run", "drawn", env={"CUDA_VISIBLE_DEVICES": ""})
+    assert "1 GPU, and there are 0" in told.fails(125, "incompatible-system").err
+
+
+def test_a_run_that_is_over_is_not_passed_over_in_silence(project):
+    here = project({"a.py": "print('ran')\n"})
+    here.gage("run", "a.py").succeeds()
+    for option in (["--jobs", "2"], ["--retries", "1"], ["--keep-going"]):
+        here.gage("start", "1", *option).fails(125, "run-already-started")

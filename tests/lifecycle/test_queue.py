@@ -174,8 +174,8 @@ def test_what_there_never_is_is_told():
     budget = Budget(Machine(2, 4 << 30, ()))
     assert budget.find_lack(Resources(3)) == "it is to have 3 CPUs, and there are 2"
     lack = budget.find_lack(Resources(1, 8 << 30))
-    assert lack == "it is to have 8 GiB of memory, and there are 4 GiB"
-    assert budget.find_lack(Resources(1, None, 1)) == "it is to have 1 GPUs, and there are 0"
+    assert lack == "it is to have 8.0 GiB of memory, and there are 4.0 GiB"
+    assert budget.find_lack(Resources(1, None, 1)) == "it is to have 1 GPU, and there are 0"
     assert budget.find_lack(Resources(2, 4 << 30)) is None
 
 

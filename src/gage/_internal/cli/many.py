@@ -181,4 +181,9 @@ def _tell_done(done: Done, count: int, is_quiet: bool) -> None:
             each.append(f"{len(done.left)} not started")
         printer.print_note(", ".join(each) if each else "no run was started")
     if left:
-        printer.print_note(f"{counted(len(left), 'run')} still staged; to go on: gage start --all")
+        groups = {find_record(task.run).group for task in left if task.run}
+        group = groups.pop() if len(groups) == 1 else None
+        which = "--all" if group is None else f"--group {group}"
+        printer.print_note(
+            f"{counted(len(left), 'run')} still staged; to go on: gage start {which}"
+        )

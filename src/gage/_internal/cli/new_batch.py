@@ -21,6 +21,7 @@ from gage._internal.project.operations import Operation
 from gage._internal.store import layout, meta, status
 from gage._internal.store.logs import counted
 from gage._internal.store.names import group_name, run_name
+from gage._internal.store.record import find_record
 from gage._internal.types import Run
 
 if TYPE_CHECKING:
@@ -130,10 +131,22 @@ def _staged(
     if is_batch and staged:
         of = f" of {len(configs)}" if len(staged) < len(configs) else ""
         printer.print_note(f"staged {counted(len(staged), 'run')}{of} as group {group}")
-    if had:
-        printer.print_note(f"{counted(len(configs) - len(missing), 'run')} were in it already")
-    waiting = [run for run in had.values() if _is_waiting(run)]
+    asked_for = [had[_key(config)] for config in configs if _key(config) in had]
+    if asked_for:
+        _tell_had(asked_for)
+    waiting = [run for run in asked_for if _is_waiting(run)]
     return [*waiting, *staged]
+
+
+def _tell_had(runs: Sequence[Run]) -> None:
+    """Say how it is about runs of the batch that its group had before, with what they were then."""
+    found = [find_record(run).status for run in runs]
+    each = ", ".join(f"{found.count(word)} {word}" for word in status.ALL if word in found)
+    were = "was" if len(runs) == 1 else "were"
+    printer.print_note(
+        f"{counted(len(runs), 'run')} of these {were} in the group before, with the source of then:"
+        f" {each}"
+    )
 
 
 def _had(home: str, group: str, operation: str) -> dict[str, Run]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 
 from gage._internal.catalog.find import list_group
@@ -26,6 +28,8 @@ from gage._internal.store.logs import counted
 from gage._internal.store.names import group_name, run_name
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import NOTHING, Run
+
+_STOPPED = (status.TERMINATED, status.LOST)
 
 
 class _Search(NamedTuple):
@@ -64,12 +68,20 @@ def search(args: argparse.Namespace, context: Context) -> int:
         if seed is None:
             seed = int.from_bytes(os.urandom(3), "big")
             printer.print_note(f"drawn at random; --seed {seed} draws the same again")
+        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             _Trials(found, group, seed, args, context.json).work_through(args.trials)
         except KeyboardInterrupt:
             printer.print_note(f"the same command with --group {printable(group)} goes on")
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
     return _tell_best(found, group, args, context)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Have SIGTERM end a search as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -125,6 +137,8 @@ class _Trials:
     def work_through(self, count: int) -> None:
         """Execute trials until there are so many in the group."""
         records = [find_record(run) for run in list_group(self._found.home, self._group)]
+        # Those that were stopped are drawn again.
+        records = [record for record in records if record.status not in _STOPPED]
         waiting = [record.run for record in records if record.status == status.STAGED]
         runs = [record.run for record in records if record.staged is not None]
         if runs:
@@ -175,7 +189,13 @@ class _Trials:
 
     def _wait(self) -> None:
         """Wait until a run has ended, and tell of it."""
-        pid = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid  # type: ignore[union-attr]
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            # A signal came between the end of the last one and its entry being removed.
+            self._active.clear()
+            return
+        pid = found.si_pid if found else 0
         if pid not in self._active:
             os.waitpid(pid, 0)
             return
@@ -212,7 +232,7 @@ def _tell_best(found: _Search, group: str, args: argparse.Namespace, context: Co
         raise SearchFailed(
             f"no run of group {printable(group)} has completed with a number"
             f" {printable(args.optimize)} in its summary",
-            "gage show --group shows what they have",
+            f"gage show --group {printable(group)} shows what they have",
         )
     sign = -1 if args.maximize else 1
     value, best = min(valued, key=lambda pair: sign * (pair[0] or 0.0))

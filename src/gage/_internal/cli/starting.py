@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.times import duration_text, parse_duration
-from gage._internal.errors import GageError, RunDamaged, UsageError
+from gage._internal.errors import GageError, IncompatibleSystem, RunDamaged, UsageError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.isolation.options import RUNGS, Isolated
-from gage._internal.lifecycle.start import start_run
+from gage._internal.lifecycle.start import let_others_start, start_run
 from gage._internal.project.projects import find_project_dir
-from gage._internal.store import manifest
+from gage._internal.store import manifest, meta
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import Run
@@ -103,6 +104,7 @@ def start(
     """
     echo = printer.Echo(stdout=2 if context.json else 1)
     force = getattr(args, "force", False)
+    _take_share(run, force)
     sealed = find_isolated(args, context)
     outcome = start_run(run, echo, force=force, notice=printer.print_note, sealed=sealed)
     record = find_record(run)
@@ -115,6 +117,28 @@ def start(
     if outcome.error is not None:
         printer.print_note(outcome.error)
     return outcome.exit_code
+
+
+def _take_share(run: Run, force: bool) -> None:
+    """Give a run what it is to have of this machine, where its operation says.
+
+    Raises:
+        IncompatibleSystem: there never is as much.
+    """
+    opdef = meta.read_opdef(run).data
+    if "resources" not in opdef:
+        return
+    from gage._internal.lifecycle import budget
+
+    needed = budget.said_resources(opdef)
+    machine = budget.find_machine(with_gpus=bool(needed.gpus))
+    lack = budget.Budget(machine).find_lack(needed)
+    if lack is not None and not force:
+        let_others_start(run)
+        hint = "gage start --force starts it all the same"
+        raise IncompatibleSystem(f"run {run.id} stays staged: {lack}", hint)
+    if needed.gpus:
+        os.environ[budget.GPUS_VARIABLE] = ",".join(machine.gpus[: needed.gpus])
 
 
 def add_on_argument(parser: argparse.ArgumentParser) -> None:

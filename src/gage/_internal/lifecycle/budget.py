@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gage._internal.lifecycle.system import hardware
+from gage._internal.store.logs import counted
 from gage._internal.store.requirements import NVIDIA
 from gage._internal.store.resources import Resources, resources_of
 
@@ -49,12 +50,12 @@ class Budget:
         machine = self._machine
         memory = needed.memory or 0
         if needed.cpus > machine.cpus:
-            return f"it is to have {needed.cpus} CPUs, and there are {machine.cpus}"
+            return f"it is to have {counted(needed.cpus, 'CPU')}, and there are {machine.cpus}"
         if machine.memory is not None and memory > machine.memory:
             there = _gib(machine.memory)
             return f"it is to have {_gib(memory)} of memory, and there are {there}"
         if needed.gpus > len(machine.gpus):
-            return f"it is to have {needed.gpus} GPUs, and there are {len(machine.gpus)}"
+            return f"it is to have {counted(needed.gpus, 'GPU')}, and there are {len(machine.gpus)}"
         return None
 
     def take(self, needed: Resources) -> Share | None:
@@ -111,4 +112,4 @@ def _find_gpus() -> Sequence[str]:
 
 
 def _gib(amount: int) -> str:
-    return f"{amount / (1 << 30):.3g} GiB"
+    return f"{amount / (1 << 30):,.1f} GiB"

@@ -194,6 +194,7 @@ class _Queue:
         # Of tasks that are over, by name: exit codes, and why those that failed did.
         self._codes: dict[str, int] = {}
         self._failed: dict[str, str] = {}
+        self._has_failure = False
         self._signal: int | None = None
 
     def work(self) -> Done:
@@ -222,7 +223,8 @@ class _Queue:
     def _is_closing(self) -> bool:
         if self._signal is not None:
             return True
-        return not self._limits.keep_going and any(self._codes.values())
+        # What is refused stays staged: it is in nobody's way.
+        return not self._limits.keep_going and self._has_failure
 
     def _timeout(self) -> float | None:
         is_awaited = any(c.task.name not in self._runs for c in self._children.values())
@@ -435,6 +437,7 @@ class _Queue:
             )
             return
         self._codes[task.name] = code
+        self._has_failure |= code != 0 and (is_over or run is None or not _is_staged(run))
         if code:
             self._failed[task.name] = f"{task.name} failed: {_reason(end)}"
 

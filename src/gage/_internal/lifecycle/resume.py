@@ -9,12 +9,14 @@ the run is either ended, or lost, or executes.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gage._internal import clock, fs
+from gage._internal import clock, fs, proc
 from gage._internal.errors import AlreadyStarted
+from gage._internal.lifecycle.execute import grace
 from gage._internal.proc import ProcessId, is_alive, this_process
 from gage._internal.store import attempts, layout, lock, manifest, meta, output, status
 from gage._internal.store.attempts import Attempt
@@ -98,6 +100,20 @@ def take_over(run: Run, gone: Gone) -> None:
     if now != (gone.holder, gone.stopped, gone.has_begun):
         raise AlreadyStarted(f"run {run.id} was started by another process meanwhile")
     lock.pass_on(run, this_process(), lock.heartbeat())
+    _end_what_is_left(run)
+
+
+def _end_what_is_left(run: Run) -> None:
+    """End what the last attempt has started on this host: two are never at one run."""
+    left = proc.run_processes(run.id)
+    if not left:
+        return
+    proc.send_signal(left, signal.SIGTERM)
+    until = time.monotonic() + grace()
+    while proc.run_processes(run.id):
+        if time.monotonic() > until:
+            proc.send_signal(proc.run_processes(run.id), signal.SIGKILL)
+        time.sleep(_POLL / 10)
 
 
 def reopen(run: Run) -> None:

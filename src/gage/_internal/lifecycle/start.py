@@ -238,11 +238,27 @@ def _of_staged(run: Run, stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
     return {path: stamps[path] for path in same if path in stamps}
 
 
+def let_others_start(run: Run) -> None:
+    """Let others start a run, too, that was staged for this process: it waits for the disk now."""
+    if lock.is_kept(run):
+        _give_back(run, is_fresh=True)
+
+
 def _give_back(run: Run, is_fresh: bool) -> None:
     """Give the claim back; a run whose staging did not wait for the disk does so now."""
     if is_fresh:
         fs.sync(run.run_dir, layout.run_meta_dir(run))
     lock.release(run)
+
+
+def check_startable(run: Run) -> None:
+    """Make sure that a run may be started: it is staged, or may be gone on with.
+
+    Raises:
+        NotStaged, AlreadyStarted: it may not.
+    """
+    if not lock.is_kept(run) and status.run_status(run) in (status.COMPLETED, status.FAILED):
+        _check_staged(run)
 
 
 def _find_gone(run: Run, notice: Notice) -> Gone | None:

@@ -10,7 +10,7 @@ from gage._internal import fs
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.errors import UsageError
-from gage._internal.store import layout, output
+from gage._internal.store import layout, output, status
 from gage._internal.store.attributes import find_where
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.following import iter_output
@@ -72,6 +72,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
         from gage._internal.cli.submitting import await_output
 
         await_output(found, args.follow)
+    if args.follow and status.run_status(found) == status.STAGED:
+        printer.print_note("the run is staged: waiting for its start")
     for piece in iter_output(found, args.phase, follow=args.follow):
         show_wanted(piece)
     return 0

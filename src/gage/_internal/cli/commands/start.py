@@ -20,6 +20,7 @@ from gage._internal.cli.starting import (
     start_many,
 )
 from gage._internal.errors import UsageError
+from gage._internal.lifecycle.start import check_startable
 from gage._internal.store.jobs import refuse_job
 from gage._internal.types import Run
 
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     runs = _find_all(args, context)
     for found, _ in runs:
         refuse_job(found)
+        check_startable(found)
     if not runs:
         what = "to be run again" if args.failed else "staged"
         printer.print_note(f"there is no run that is {what}")
