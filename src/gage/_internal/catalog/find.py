@@ -49,7 +49,10 @@ def find_group(home: str, group: str) -> list[Run]:
     """
     found = list_group(home, group)
     if not found:
-        raise RunNotFound(f"there is no group {printable(group)} in {printable(home)}", "gage list")
+        raise RunNotFound(
+            f"there is no group {printable(group)} in {printable(home)}",
+            "gage show RUN tells the group of a run",
+        )
     return found
 
 

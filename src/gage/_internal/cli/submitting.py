@@ -9,7 +9,7 @@ from typing import Any
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.starting import print_records, tell_ended
-from gage._internal.errors import UnknownEngine, UnknownRemote
+from gage._internal.errors import GageError, UnknownEngine, UnknownRemote
 from gage._internal.fs import printable
 from gage._internal.lifecycle.jobs import Standing, iter_over, settle
 from gage._internal.lifecycle.submit import submit_runs
@@ -62,7 +62,15 @@ def submit(
     Raises:
         GageError: they cannot be submitted; they stay staged.
     """
-    jobs = submit_runs(runs, setting.kind, setting.options) if runs else []
+    try:
+        jobs = submit_runs(runs, setting.kind, setting.options) if runs else []
+    except GageError:
+        # What was staged for this is there, for whoever starts it some other way.
+        staged = [run_name(run.id) for run in runs if status.run_status(run) == status.STAGED]
+        if staged and not args.quiet:
+            more = f" and {len(staged) - 1} more" if len(staged) > 1 else ""
+            printer.print_note(f"not submitted: run {staged[0]}{more}; gage list shows it")
+        raise
     if not args.wait:
         if context.json:
             submitted = [Standing(run, note, None) for run, note in jobs]

@@ -23,6 +23,8 @@ DESCRIPTION = (
     " beginning of it, and its name."
 )
 
+# A staged run that an engine was given.
+_QUEUED = "queued"
 _DEFAULT_MOST = 20
 
 
@@ -37,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"list N runs at most; default: {_DEFAULT_MOST}, or all with --json",
     )
     parser.add_argument("-a", "--all", action="store_true", help="list all runs")
-    parser.add_argument("-s", "--status", choices=status.ALL, help="list runs of this status only")
+    parser.add_argument(
+        "-s", "--status", choices=(*status.ALL, _QUEUED), help="list runs of this status only"
+    )
     parser.add_argument("-o", "--operation", metavar="OP", help="list runs of this operation only")
     parser.add_argument("--label", help="list runs with this label only")
     parser.add_argument("--tag", help="list runs with this tag only")
@@ -109,7 +113,7 @@ def _matching(args: argparse.Namespace, home: str) -> Iterator[tuple[int, RunRec
     for number, found in enumerate(list_runs(home), 1):
         record = find_record(found)
         if (
-            (args.status is None or record.status == args.status)
+            (args.status is None or _status(record) == args.status)
             and (args.operation is None or record.opref.name == args.operation)
             and (args.label is None or record.label == args.label)
             and (args.tag is None or args.tag in record.tags)
@@ -136,4 +140,4 @@ def _cells(number: int, record: RunRecord) -> list[str]:
 def _status(record: RunRecord) -> str:
     """Return the status of a run; a staged one that an engine was given is queued there."""
     is_queued = record.status == status.STAGED and find_open_job(record.run) is not None
-    return "queued" if is_queued else record.status
+    return _QUEUED if is_queued else record.status
