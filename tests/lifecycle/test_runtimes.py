@@ -755,7 +755,9 @@ shift
 
 
 IN_RUN_DIR = "--workdir {run} --mount type=bind,source={run},target={run}"
-VARIABLES = "--env A --env PYTHONUNBUFFERED --env RUN_DIR --env RUN_ID --env TOKEN"
+VARIABLES = (
+    "--env A --env PYTHONUNBUFFERED --env RUN_ATTEMPT --env RUN_DIR --env RUN_ID --env TOKEN"
+)
 CALLED = {
     "podman": f"run --rm --interactive --init {IN_RUN_DIR} {VARIABLES} --entrypoint sh {{image}}",
     "docker": f"run --rm --interactive --init {IN_RUN_DIR} --user {{user}} {VARIABLES}"
