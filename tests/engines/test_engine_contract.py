@@ -39,8 +39,10 @@ def test_what_executes_is_seen_followed_and_stopped(bench: Bench, tmp_path: Path
     (submitted,) = bench.submit(run)
     assert (submitted["id"], submitted["number"]) == (run, 0) and submitted["job"]
     until(lambda: bench.job(run)["state"] == EXECUTING)
+    # Where the engine has not the runs home, this counts as running from the beginning.
+    until(lambda: bench.job(run)["status"] == "running")
     told = bench.job(run)
-    assert (told["status"], told["job"]) == ("running", submitted["job"])
+    assert told["job"] == submitted["job"]
     assert told["engine"] == bench.given.kind and told["host"] and told["said"]
     shown = bench.gage("show", run).succeeds().out
     assert f"\njob          {bench.given.kind} {submitted['job']}: " in shown

@@ -125,7 +125,11 @@ def _take_share(run: Run, force: bool) -> None:
     Raises:
         IncompatibleSystem: there never is as much.
     """
-    opdef = meta.read_opdef(run).data
+    try:
+        opdef = meta.read_opdef(run).data
+    except RunDamaged:
+        # The start tells of it.
+        return
     if "resources" not in opdef:
         return
     from gage._internal.lifecycle import budget
