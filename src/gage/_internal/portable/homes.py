@@ -396,6 +396,7 @@ def _is_gone(data: bytes) -> bool:
     if not data:
         return True
     try:
-        return is_alive(ProcessId(**json.loads(data))) is False
-    except (ValueError, TypeError):
+        fields = json.loads(data)
+        return is_alive(ProcessId(*(fields[name] for name in ProcessId._fields))) is False
+    except (ValueError, TypeError, KeyError):
         return False
