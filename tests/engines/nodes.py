@@ -16,6 +16,12 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 # With processes, a host name and a /tmp of its own: to kill the first process is to cut the power.
 _NODE = ("unshare", "-m", "-u", "-p", "-f", "--kill-child", "--mount-proc", "bash", "-c")
+_IN_NODE = """
+hostname "$0" && mount --bind "$1" /mnt && mount -t tmpfs tmpfs /tmp || exit
+[ -e "$1" ] || { mkdir -p "$1" && mount --bind /mnt "$1"; } || exit
+shift
+exec "$@"
+"""
 
 
 class Daemons:
@@ -52,10 +58,12 @@ class Daemons:
         return process.pid
 
     def start_node(self, name: str, *words: str, env: Mapping[str, str] | None = None) -> int:
-        """Start a daemon on a node of its own, which has nothing of this machine's /tmp."""
-        script = 'hostname "$0" && mount -t tmpfs tmpfs /tmp && exec "$@"'
+        """Start a daemon on a node of its own, which has nothing of this machine's /tmp.
+
+        But for the Python that executes it, where the checkout lies there.
+        """
         self._nodes.add(name)
-        return self.start(name, *_NODE, script, name, *words, env=env)
+        return self.start(name, *_NODE, _IN_NODE, name, sys.prefix, *words, env=env)
 
     def kill(self, name: str) -> None:
         """Kill a daemon; on a node of its own, with all that executes there."""
