@@ -177,6 +177,7 @@ def test_what_a_lost_attempt_left_ends_before_the_next_one_begins(project):
         with open(f"/proc/{pid}/stat") as file:
             state = file.read().rpartition(")")[2].split()[0]
     assert state in ("gone", "Z")
+    assert f"Ended what an attempt before left: {pid}\n" in here.gage("logs", "--runner").out
     process.communicate(timeout=60)
 
 
@@ -210,6 +211,15 @@ def test_a_run_has_the_gpus_that_it_asks_for(project):
         assert here.gage("run", "drawn", "-q", env=env).succeeds().out == seen
     told = here.gage("run", "drawn", env={"CUDA_VISIBLE_DEVICES": ""})
     assert "1 GPU, and there are 0" in told.fails(125, "incompatible-system").err
+
+
+def test_the_gpus_of_one_run_are_there_for_the_next_one(project):
+    two = RESOURCES + '[two]\nexec = "echo $CUDA_VISIBLE_DEVICES"\nresources = { gpus = 2 }\n'
+    here = project({"gage.toml": two})
+    here.gage("stage", "two").succeeds()
+    here.gage("stage", "drawn").succeeds()
+    started = here.gage("start", "1", "2", "-q", env={"CUDA_VISIBLE_DEVICES": "5,7"}).succeeds()
+    assert started.out == "5\n5,7\n"
 
 
 def test_a_run_that_is_over_is_not_passed_over_in_silence(project):

@@ -307,6 +307,17 @@ class TestOnAnotherHost:
         assert first.process.host == "elsewhere"
         assert told.read_text() == f"{run.id} 1\n{run.id} 2\n"
 
+    def test_nobody_waits_for_one_that_cannot_go_on(self, make_staged, told: Path) -> None:
+        run = make_staged("sh", "-c", STAY)
+        starter = self.begin_elsewhere(run)
+        starter.kill()
+        starter.wait()
+        wait_until(lambda: run_status(run) == "lost")
+        notices: list[str] = []
+        with pytest.raises(AlreadyStarted, match="is lost"):
+            start_run(run, notice=notices.append)
+        assert notices == []
+
     def test_one_that_only_seemed_gone_is_not_gone_on_with(self, make_staged, told: Path) -> None:
         """The clocks disagree: the lock looks old, and is touched all the same."""
         run = make_staged("sh", "-c", STAY, opdef=resumable())

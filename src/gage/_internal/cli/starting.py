@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gage._internal.cli import printer
@@ -18,7 +19,7 @@ from gage._internal.project.projects import find_project_dir
 from gage._internal.store import manifest, meta
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
-from gage._internal.types import Run
+from gage._internal.types import NOTHING, Run
 
 if TYPE_CHECKING:
     from gage._internal.project.engines import EngineSetting
@@ -104,9 +105,9 @@ def start(
     """
     echo = printer.Echo(stdout=2 if context.json else 1)
     force = getattr(args, "force", False)
-    _take_share(run, force)
     sealed = find_isolated(args, context)
-    outcome = start_run(run, echo, force=force, notice=printer.print_note, sealed=sealed)
+    with _having_its_share(run, force):
+        outcome = start_run(run, echo, force=force, notice=printer.print_note, sealed=sealed)
     record = find_record(run)
     if context.json:
         show(record)
@@ -119,8 +120,9 @@ def start(
     return outcome.exit_code
 
 
-def _take_share(run: Run, force: bool) -> None:
-    """Give a run what it is to have of this machine, where its operation says.
+@contextmanager
+def _having_its_share(run: Run, force: bool) -> Iterator[None]:
+    """Let a run have what it is to have of this machine, where its operation says.
 
     Raises:
         IncompatibleSystem: there never is as much.
@@ -129,8 +131,9 @@ def _take_share(run: Run, force: bool) -> None:
         opdef = meta.read_opdef(run).data
     except RunDamaged:
         # The start tells of it.
-        return
+        opdef = NOTHING
     if "resources" not in opdef:
+        yield
         return
     from gage._internal.lifecycle import budget
 
@@ -141,8 +144,17 @@ def _take_share(run: Run, force: bool) -> None:
         let_others_start(run)
         hint = "gage start --force starts it all the same"
         raise IncompatibleSystem(f"run {run.id} stays staged: {lack}", hint)
-    if needed.gpus:
-        os.environ[budget.GPUS_VARIABLE] = ",".join(machine.gpus[: needed.gpus])
+    if not needed.gpus:
+        yield
+        return
+    before = os.environ.pop(budget.GPUS_VARIABLE, None)
+    os.environ[budget.GPUS_VARIABLE] = ",".join(machine.gpus[: needed.gpus])
+    try:
+        yield
+    finally:
+        del os.environ[budget.GPUS_VARIABLE]
+        if before is not None:
+            os.environ[budget.GPUS_VARIABLE] = before
 
 
 def add_on_argument(parser: argparse.ArgumentParser) -> None:

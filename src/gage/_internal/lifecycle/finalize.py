@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Microseconds. To wait for the disk is nothing after such a run, and much after a shorter one,
 # which is soon run again where a power cut takes what it left.
 _LONG = 10_000_000
+_TAKEN_OVER = "another process has taken it over"
 
 
 def finalize_run(
@@ -65,6 +66,8 @@ def finalize_run(
         environs = secrets, environment, mask, isolation, meanwhile
         parts.insert(0, lambda: _run_finalize_hook(run, data, *environs))
     for part in parts:
+        if heart and not heart.beat():
+            return _TAKEN_OVER
         try:
             part()
         except (GageError, OSError, ValueError) as failure:
@@ -88,7 +91,7 @@ def finalize_run(
         _seal_again(run, stopped)
     if heart and not heart.beat():
         fs.discard(stopped)
-        return "another process has taken it over"
+        return _TAKEN_OVER
     fs.put_in_place(stopped, layout.meta_path(run, layout.STOPPED))
     verified.forget(run)
     lock.release(run)

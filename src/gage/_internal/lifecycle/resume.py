@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gage._internal import clock, fs, proc
@@ -46,10 +46,13 @@ class Gone(NamedTuple):
     has_begun: bool
 
 
-def find_gone(run: Run, notice: Notice = lambda sentence: None) -> Gone | None:
+def find_gone(
+    run: Run, notice: Notice = lambda sentence: None, *, to_execute: bool = False
+) -> Gone | None:
     """Return what there is to go on with; None where the run is executed, or has ended for good.
 
-    A process on another host that cannot be seen is watched for a while, before it counts as gone.
+    `to_execute`: that is the end, too, of a run that has begun and is not resumable. A process on
+    another host that cannot be seen is watched for a while, before it counts as gone.
     """
     if not meta.has_meta(run, layout.STAGED):
         return None
@@ -61,6 +64,9 @@ def find_gone(run: Run, notice: Notice = lambda sentence: None) -> Gone | None:
     stopped = meta.find_time(run, layout.STOPPED)
     if made and _is_being_taken(made[-1], holder, stopped):
         return None
+    has_begun = status.has_begun(run, holder)
+    if to_execute and has_begun and not attempts.is_resumable(run):
+        return None
     if holder:
         # It may have gone on with a run that had ended when its status was looked at.
         is_there = is_alive(holder.process)
@@ -68,7 +74,7 @@ def find_gone(run: Run, notice: Notice = lambda sentence: None) -> Gone | None:
             return None
     held = holder.process if holder else None
     process = held or (made[-1].next if made else None)
-    return Gone(len(made) + 1, process, held, stopped, status.has_begun(run, holder))
+    return Gone(len(made) + 1, process, held, stopped, has_begun)
 
 
 def _is_being_taken(last: Attempt, holder: lock.Holder | None, stopped: int | None) -> bool:
@@ -79,8 +85,10 @@ def _is_being_taken(last: Attempt, holder: lock.Holder | None, stopped: int | No
     return is_alive(last.next) is not False and clock.now() - last.resumed < _LONGEST_TAKING
 
 
-def take_over(run: Run, gone: Gone) -> None:
+def take_over(run: Run, gone: Gone) -> Sequence[int]:
     """Take the lock of a run that nobody executes any more, to go on with it or to end it.
+
+    What the last attempt has left on this host is ended; its pids are returned.
 
     Raises:
         AlreadyStarted: another process has it.
@@ -100,20 +108,19 @@ def take_over(run: Run, gone: Gone) -> None:
     if now != (gone.holder, gone.stopped, gone.has_begun):
         raise AlreadyStarted(f"run {run.id} was started by another process meanwhile")
     lock.pass_on(run, this_process(), lock.heartbeat())
-    _end_what_is_left(run)
+    return _end_what_is_left(run)
 
 
-def _end_what_is_left(run: Run) -> None:
+def _end_what_is_left(run: Run) -> Sequence[int]:
     """End what the last attempt has started on this host: two are never at one run."""
     left = proc.run_processes(run.id)
-    if not left:
-        return
     proc.send_signal(left, signal.SIGTERM)
     until = time.monotonic() + grace()
     while proc.run_processes(run.id):
         if time.monotonic() > until:
             proc.send_signal(proc.run_processes(run.id), signal.SIGKILL)
         time.sleep(_POLL / 10)
+    return left
 
 
 def reopen(run: Run) -> None:

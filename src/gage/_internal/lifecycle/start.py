@@ -30,7 +30,7 @@ from gage._internal.lifecycle.resume import Gone, find_gone, reopen, take_over
 from gage._internal.lifecycle.secret_values import read_secrets, secret_names
 from gage._internal.lifecycle.system.compare import Comparison, check_system
 from gage._internal.store import layout, lock, meta, status
-from gage._internal.store.attempts import is_resumable, list_attempts
+from gage._internal.store.attempts import list_attempts
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.heartbeat import Heart
 from gage._internal.store.logs import counted, log_action
@@ -111,11 +111,13 @@ def _start(
             _give_back(run, is_fresh)
         raise
     with StopSignals() as signals, ExitStack() as stack:
-        _claim(run, gone)
+        left = _claim(run, gone)
         try:
             if gone and gone.has_begun:
                 stamps = _of_staged(run, stamps)
                 reopen(run)
+            if left:
+                log_action(run, f"Ended what an attempt before left: {_listed(left)}")
             log_action(run, f"Verified {counted(len(stamps), 'file')}")
             for each in unmet:
                 needed = each.requirement
@@ -268,11 +270,10 @@ def _find_gone(run: Run, notice: Notice) -> Gone | None:
         NotStaged: the run is not staged.
         AlreadyStarted: it was started, and is not to be again.
     """
-    gone = find_gone(run, notice)
-    if gone and (is_resumable(run) or not gone.has_begun):
-        return gone
-    _check_staged(run)
-    return None
+    gone = find_gone(run, notice, to_execute=True)
+    if gone is None:
+        _check_staged(run)
+    return gone
 
 
 def _check_staged(run: Run) -> None:
@@ -297,10 +298,10 @@ def _already_started(run: Run, found: str) -> AlreadyStarted:
     )
 
 
-def _claim(run: Run, gone: Gone | None) -> None:
+def _claim(run: Run, gone: Gone | None) -> Sequence[int]:
+    """Claim a run for this process; return the pids of what the last attempt left, ended now."""
     if gone:
-        take_over(run, gone)
-        return
+        return take_over(run, gone)
     try:
         lock.acquire(run, lock.heartbeat())
     except FileExistsError:
@@ -310,6 +311,11 @@ def _claim(run: Run, gone: Gone | None) -> None:
     if meta.has_meta(run, layout.STARTED):
         lock.release(run)
         raise _already_started(run, status.run_status(run))
+    return ()
+
+
+def _listed(pids: Sequence[int]) -> str:
+    return ", ".join(map(str, pids))
 
 
 def _remove_spare(run: Run) -> None:
@@ -334,8 +340,7 @@ def _end(doing: _Doing, ended: Ended, error: str | None, stamps: Mapping[str, St
     meta.write_text(run, layout.EXIT, ended.exit_text)
     log_action(run, f"Ended with {ended.exit_text}")
     if ended.left:
-        pids = ", ".join(map(str, ended.left))
-        log_action(run, f"Left running: {pids}")
+        log_action(run, f"Left running: {_listed(ended.left)}")
     hook = doing.environment, doing.isolation
     error = finalize_run(run, error, stamps, doing.secrets, *hook, heart)
     return Outcome(code, ended.signal, error)
