@@ -20,25 +20,16 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from gage._internal import fs
-from gage._internal.downloads.file_systems import open_file_system, scheme_of
-from gage._internal.downloads.objects import StoreFailed, ask
-from gage._internal.errors import (
-    DependencyError,
-    EngineFailed,
-    EngineUnreachable,
-    RemoteFailed,
-    RemoteUnreachable,
-)
+from gage._internal.errors import EngineFailed, EngineUnreachable
 from gage._internal.fs import printable
 from gage._internal.portable import errand
-from gage._internal.portable.errand import CHUNK
-from gage._internal.portable.object_store import ObjectStore, store_error
+from gage._internal.portable.parcel_store import ParcelStore
 from gage._internal.portable.parcels import check_options, packed, write_capsule
 from gage._internal.store.resources import Resources
+from gage._internal.types import NOTHING
 from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submission, Ticket
 
 _SUBMISSION = "gage/submission"
@@ -110,7 +101,7 @@ class Kubernetes:
         if shutil.which("kubectl") is None:
             hint = f"install it; the Job that it would create is in {printable(path)}"
             raise EngineFailed("there is no kubectl here", hint)
-        store = _Store(options, submission.name)
+        store = _store(options, submission.name)
         for number, job in enumerate(submission.jobs):
             with packed(job, submission.folder) as capsule:
                 store.put(number, "capsule", capsule)
@@ -143,7 +134,7 @@ class Kubernetes:
         for ticket in tickets:
             state = found.get((_label(ticket.submission), ticket.number), unknown)
             if state.state == GONE and state.has_begun is None:
-                begun = _Store(options, ticket.submission).read(ticket.number, "begun")
+                begun = _store(options, ticket.submission).read(ticket.number, "begun")
                 state = state._replace(has_begun=begun not in (None, _NEVER))
             states.append(state._replace(job=ticket.job or state.job))
         return states
@@ -157,7 +148,7 @@ class Kubernetes:
             EngineUnreachable: the cluster does not answer.
         """
         for ticket in tickets:
-            store = _Store(options, ticket.submission)
+            store = _store(options, ticket.submission)
             if store.has(ticket.number, "left"):
                 for name in ("left", "capsule"):
                     store.remove(ticket.number, name)
@@ -165,7 +156,7 @@ class Kubernetes:
         never = {
             (_label(ticket.submission), ticket.number)
             for ticket in tickets
-            if _Store(options, ticket.submission).create(ticket.number, "begun", _NEVER)
+            if _store(options, ticket.submission).create(ticket.number, "begun", _NEVER)
         }
         listed = self._listed(tickets, options)
         for job in _jobs(listed):
@@ -198,7 +189,7 @@ class Kubernetes:
             EngineUnreachable: the object storage does not answer.
             OSError: the file cannot be written.
         """
-        store = _Store(options, ticket.submission)
+        store = _store(options, ticket.submission)
         try:
             write_capsule(path, store.iter_pieces(ticket.number, "left"))
         except FileNotFoundError:
@@ -267,103 +258,10 @@ class Kubernetes:
         raise EngineFailed(f"Kubernetes refused: {last}")
 
 
-class _Store:
-    """What there is of a submission in object storage."""
-
-    def __init__(self, options: Mapping[str, Any], submission: str) -> None:
-        address = str(options.get("capsules", ""))
-        storage = dict(options.get("storage", {}))
-        if scheme_of(address) in ("s3", "s3a"):
-            # What else it may sign with is not taken by all stores any more.
-            storage["config_kwargs"] = {
-                "signature_version": "s3v4",
-                **storage.get("config_kwargs", {}),
-            }
-        try:
-            self._file_system, root = open_file_system(address, storage)
-        except (DependencyError, StoreFailed) as error:
-            hint = error.hint or "set options.capsules to an address such as s3://BUCKET/PREFIX"
-            raise EngineFailed(f"{printable(address)}: {error}", hint) from None
-        self._address = address
-        self._root = f"{root.rstrip('/')}/{_label(submission)}"
-        self._objects = ObjectStore(address, self._file_system, self._root, lambda sentence: None)
-
-    def put(self, number: int, name: str, source: str) -> None:
-        """Write an object of a job, the content of a file."""
-        with _understood(self._address):
-            ask(self._file_system.put_file, source, self._path(number, name))
-
-    def create(self, number: int, name: str, data: bytes) -> bool:
-        """Write an object of a job unless it is there; tell whether it is this one now."""
-        with _understood(self._address):
-            return self._objects.create(f"{number}.{name}", data)
-
-    def read(self, number: int, name: str) -> bytes | None:
-        """Return a small object of a job; None where it is not there."""
-        with _understood(self._address):
-            return self._objects.read(f"{number}.{name}")
-
-    def iter_pieces(self, number: int, name: str) -> Iterator[bytes]:
-        """Yield an object of a job.
-
-        Raises:
-            FileNotFoundError: it is not there.
-        """
-        with _understood(self._address):
-            file = ask(_find_file, self._file_system, self._path(number, name))
-            if file is None:
-                raise FileNotFoundError(f"{self._address}: there is no {number}.{name}")
-            with file:
-                while piece := ask(file.read, CHUNK):
-                    yield piece
-
-    def has(self, number: int, name: str) -> bool:
-        """Tell whether there is an object of a job."""
-        with _understood(self._address):
-            return bool(ask(self._file_system.exists, self._path(number, name)))
-
-    def remove(self, number: int, name: str) -> None:
-        """Remove an object of a job."""
-        with _understood(self._address):
-            ask(self._file_system.rm_file, self._path(number, name))
-
-    def link(self, number: int, name: str, is_to_write: bool, seconds: int) -> str:
-        """Return an address by which anybody may read or write an object of a job.
-
-        Raises:
-            EngineFailed: the store has none.
-        """
-        more = {"client_method": "put_object"} if is_to_write else {}
-        if scheme_of(self._address) not in ("s3", "s3a"):
-            raise EngineFailed(
-                f"{printable(self._address)} gives no links to write by",
-                "set options.capsules to an address such as s3://BUCKET/PREFIX",
-            )
-        return str(self._file_system.sign(self._path(number, name), expiration=seconds, **more))
-
-    def _path(self, number: int, name: str) -> str:
-        return f"{self._root}/{number}.{name}"
-
-
-def _find_file(file_system: Any, path: str) -> Any:
-    try:
-        return file_system.open(path, "rb")
-    except FileNotFoundError:
-        return None
-
-
-@contextmanager
-def _understood(address: str) -> Iterator[None]:
-    """Raise what goes wrong with object storage as an EngineFailed."""
-    try:
-        try:
-            yield
-        except StoreFailed as failed:
-            raise store_error(address, failed) from None
-    except RemoteUnreachable as error:
-        raise EngineUnreachable(error.message, error.hint) from None
-    except RemoteFailed as error:
-        raise EngineFailed(error.message, error.hint) from None
+def _store(options: Mapping[str, Any], submission: str) -> ParcelStore:
+    """Return what there is of a submission in object storage."""
+    address = str(options.get("capsules", ""))
+    return ParcelStore(address, options.get("storage", NOTHING), _label(submission))
 
 
 def _check(options: Mapping[str, Any]) -> None:
@@ -467,7 +365,7 @@ def _amounts(resources: Resources) -> Mapping[str, Mapping[str, str]]:
 
 
 def _secret(
-    submission: Submission, array: _Array, store: _Store, options: Mapping[str, Any]
+    submission: Submission, array: _Array, store: ParcelStore, options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Return the manifest of a Secret with what a Job needs: the program, and links by index."""
     seconds = options.get("expires", _EXPIRES)
