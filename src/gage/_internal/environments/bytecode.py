@@ -2,7 +2,9 @@
 
 The compiled files are of the kind that is not checked against its source (PEP 552), since the
 modules of a run do not change. They are the same for the same modules: the seed of hashes is fixed,
-each file is compiled after the same others, and the path in it is relative to the environment.
+each file is compiled after the same others, the path in it is relative to the environment, and no
+garbage is collected meanwhile. (What marshal writes of a name tells whether something else has it
+at that moment, be it garbage.)
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from gage._internal.errors import RuntimeFailed
 
 # The number decides what is compiled after what, so it does not follow the number of cores.
 _PROCESSES = 2
+_COMPILE = "import gc; gc.disable(); import compileall, sys; sys.exit(not compileall.main())"
 
 
 def compile_modules(tree: str, python: str, name: str) -> None:
@@ -39,7 +42,7 @@ def compile_modules(tree: str, python: str, name: str) -> None:
             listed = os.path.join(folder, str(number))
             with open(listed, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{path}\n" for path in modules[number::count])
-            words = ["-m", "compileall", "-q", "-f", "-i", listed, "-s", tree, "-p", name]
+            words = ["-c", _COMPILE, "-q", "-f", "-i", listed, "-s", tree, "-p", name]
             words += ["--invalidation-mode", "unchecked-hash"]
             try:
                 processes.append(
