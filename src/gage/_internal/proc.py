@@ -172,6 +172,7 @@ if _LINUX:
         except OSError:
             return []
 
+    @functools.cache
     def _boot_id() -> str:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -211,6 +212,7 @@ else:
             for word in line.split()
         ]
 
+    @functools.cache
     def _boot_id() -> str:
         import subprocess
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -57,22 +57,43 @@ def finalize_run(
     """
     data = meta.read_opdef(run).data
     mask = Mask(secrets.values())
+    is_ours = heart.beat if heart else lambda: True
     meanwhile = heart.beating if heart else nullcontext
-    parts: list[Callable[[], None]] = [
-        lambda: _write_summary(run, data, mask),
-        lambda: _write_manifest(run, stamps or {}, meanwhile),
-    ]
-    if hook:
-        environs = secrets, environment, mask, isolation, meanwhile
-        parts.insert(0, lambda: _run_finalize_hook(run, data, *environs))
-    for part in parts:
-        if heart and not heart.beat():
+    command = exec_part(data.get("exec"), FINALIZE) if hook else None
+    if command is not None:
+        if not is_ours():
             return _TAKEN_OVER
-        try:
-            part()
-        except (GageError, OSError, ValueError) as failure:
-            log_action(run, mask.text(f"Failed: {failure}"))
-            error = error or mask.text(str(failure))
+        environs = secrets, environment, mask, isolation, meanwhile
+        error = _try(run, lambda: _run_finalize_hook(run, command, *environs), error, mask)
+    with meanwhile():
+        if not is_ours():
+            return _TAKEN_OVER
+        error = _try(run, lambda: _write_summary(run, data, mask), error, mask)
+        if not is_ours():
+            return _TAKEN_OVER
+        error = _try(run, lambda: _write_manifest(run, stamps or {}), error, mask)
+        error, stopped = _seal(run, error)
+    if not is_ours():
+        fs.discard(stopped)
+        return _TAKEN_OVER
+    fs.put_in_place(stopped, layout.meta_path(run, layout.STOPPED))
+    verified.forget(run)
+    lock.release(run)
+    return error
+
+
+def _try(run: Run, part: Callable[[], None], error: str | None, mask: Mask) -> str | None:
+    """Do a part; return the first error, which is what failed here only if there was none."""
+    try:
+        part()
+    except (GageError, OSError, ValueError) as failure:
+        log_action(run, mask.text(f"Failed: {failure}"))
+        return error or mask.text(str(failure))
+    return error
+
+
+def _seal(run: Run, error: str | None) -> tuple[str | None, str]:
+    """Record the error and seal what is recorded; return the first error, and the stamp to be."""
     if error is not None:
         meta.write_text(run, layout.ERROR, error)
     log_action(run, "Writing stopped")
@@ -81,21 +102,14 @@ def finalize_run(
             fs.make_read_only(layout.meta_path(run, name))
     stopped = meta.prepare_time(run, layout.STOPPED, clock.now())
     try:
-        with meanwhile():
-            seal_ended(run, stopped)
-            if _took_long(run):
-                fs.sync(run.run_dir, layout.run_meta_dir(run))
+        seal_ended(run, stopped)
+        if _took_long(run):
+            fs.sync(run.run_dir, layout.run_meta_dir(run))
     except (GageError, OSError) as failure:
         error = error or str(failure)
         meta.write_text(run, layout.ERROR, error)
         _seal_again(run, stopped)
-    if heart and not heart.beat():
-        fs.discard(stopped)
-        return _TAKEN_OVER
-    fs.put_in_place(stopped, layout.meta_path(run, layout.STOPPED))
-    verified.forget(run)
-    lock.release(run)
-    return error
+    return error, stopped
 
 
 def _seal_again(run: Run, stopped: str) -> None:
@@ -113,18 +127,16 @@ def _took_long(run: Run) -> bool:
 
 def _run_finalize_hook(
     run: Run,
-    data: Mapping[str, Any],
+    command: Sequence[str],
     secrets: Mapping[str, str],
     environment: Environment,
     mask: Mask,
     isolation: Isolation | None,
     meanwhile: Callable[[], AbstractContextManager[object]],
 ) -> None:
-    command = exec_part(data.get("exec"), FINALIZE)
-    if command is not None:
-        env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
-        name = f"exec.{FINALIZE}"
-        run_hook(run, FINALIZE, command, env, environment, name, mask, isolation, meanwhile)
+    env = {**meta.read_cmd(run).env, **secrets, **run_env(run)}
+    name = f"exec.{FINALIZE}"
+    run_hook(run, FINALIZE, command, env, environment, name, mask, isolation, meanwhile)
 
 
 def _write_summary(run: Run, data: Mapping[str, Any], mask: Mask) -> None:
@@ -180,17 +192,8 @@ def _number(text: str) -> Any:
     return text
 
 
-def _write_manifest(
-    run: Run,
-    stamps: Mapping[str, Stamp],
-    meanwhile: Callable[[], AbstractContextManager[object]],
-) -> None:
+def _write_manifest(run: Run, stamps: Mapping[str, Stamp]) -> None:
     """Add to the manifest and to the file log what the run generated, changed and removed."""
-    with meanwhile():
-        _write_entries(run, stamps)
-
-
-def _write_entries(run: Run, stamps: Mapping[str, Stamp]) -> None:
     staged = {entry.path: entry for entry in manifest.read_manifest(run).staged}
     found = fs.scan(run.run_dir)
     ended: list[Entry] = []

@@ -106,8 +106,7 @@ def touch(run: Run) -> bool:
     """Touch the lock that this process holds; tell whether it still does."""
     path = layout.meta_path(run, layout.LOCK)
     try:
-        found = _parse(run, fs.read_bytes(path))
-        if found.process != this_process():
+        if _parse(run, fs.read_bytes(path))[0] != this_process():
             return False
         os.utime(path)
     except FileNotFoundError:
@@ -137,7 +136,8 @@ def find_holder(run: Run) -> Holder | None:
     data = meta.find_meta(run, layout.LOCK)
     if data is None:
         return None
-    holder = _parse(run, data)
+    process, beats = _parse(run, data)
+    holder = Holder(process, process != _NO_PROCESS and is_alive(process), beats)
     if holder.alive is None and holder.beats:
         touched = last_touched(run)
         if touched is not None and time.time() - touched / 10**9 > holder.patience:
@@ -145,16 +145,15 @@ def find_holder(run: Run) -> Holder | None:
     return holder
 
 
-def _parse(run: Run, data: bytes) -> Holder:
+def _parse(run: Run, data: bytes) -> tuple[ProcessId, float]:
     if not data:
-        return Holder(_NO_PROCESS, alive=False)
+        return _NO_PROCESS, 0
     try:
         fields = json.loads(data)
-        beats = fields.pop("beats", 0)
-        process = ProcessId(**fields)
+        beats = float(fields.pop("beats", 0))
+        return ProcessId(**fields), beats
     except (ValueError, TypeError, AttributeError):
         raise meta.damaged(run, layout.LOCK, "is not a process") from None
-    return Holder(process, is_alive(process), float(beats))
 
 
 def is_of_this_boot(holder: Holder) -> bool:
