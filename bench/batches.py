@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from bench.place import Place, remove
+from bench.place import Place
 from bench.rows import Row
 
 _RUNS = 1000
@@ -23,7 +23,7 @@ def batch_rows(place: Place) -> list[Row]:
     copy = place.command(
         ["sh", "-c", _COPY, project, copies, str(_RUNS)],
         place.folder,
-        before=functools.partial(remove, copies),
+        before=functools.partial(place.set_aside, copies),
     )
     rows = []
     for options in ([], ["--share"]):
@@ -33,7 +33,9 @@ def batch_rows(place: Place) -> list[Row]:
             Row(
                 f"{name}, {_RUNS} runs of {_FILES} files | cp -a; sync",
                 place.command(
-                    [*command, *options], project, before=functools.partial(remove, runs)
+                    [*command, *options],
+                    project,
+                    before=functools.partial(place.set_aside, runs),
                 ),
                 copy,
             )

@@ -8,13 +8,13 @@ import subprocess
 
 from bench.measure import CannotRun
 from bench.peers import install
-from bench.place import Place, remove
+from bench.place import Place
 from bench.rows import Row
 
 _FILES = {"hello.py": 'x = 0\nprint("hello", x)\n', "README.md": "A small project.\n"}
 _MANY = 1000
 # Others take minutes for so many.
-_SOME = 100
+_SOME = 20
 
 _GUILD = "guildai==0.9.0"
 _DVC = "dvc"
@@ -34,7 +34,7 @@ def queue_rows(place: Place) -> list[Row]:
     return [
         Row(
             f"gage run, {_MANY} runs, 2 at once | xargs -P 2 python",
-            place.command(_run(place, _MANY), ours, before=functools.partial(_clear, ours)),
+            place.command(_run(place, _MANY), ours, before=functools.partial(_clear, place, ours)),
             place.command(["sh", "-c", xargs], ours),
         ),
         Row(
@@ -70,7 +70,9 @@ def queue_peer_rows(place: Place, cache: str) -> list[Row]:
         rows.append(
             Row(
                 f"gage run, {_SOME} runs, 2 at once | {requirement}",
-                place.command(_run(place, _SOME), ours, before=functools.partial(_clear, ours)),
+                place.command(
+                    _run(place, _SOME), ours, before=functools.partial(_clear, place, ours)
+                ),
                 place.command(["sh", "-c", script], project, env),
                 prepare=prepare,
                 optional=True,
@@ -83,12 +85,12 @@ def _run(place: Place, count: int) -> list[str]:
     return [place.gage, "run", "hello.py", f"x=range({count})", "--jobs", "2", "-q"]
 
 
-def _clear(project: str) -> None:
-    remove(os.path.join(project, ".gage"))
+def _clear(place: Place, project: str) -> None:
+    place.set_aside(os.path.join(project, ".gage"))
 
 
 def _stage(place: Place, project: str) -> None:
-    _clear(project)
+    _clear(place, project)
     command = [place.gage, "stage", "hello.py", f"x=range({_MANY})"]
     done = subprocess.run(command, cwd=project, env=place.env(), capture_output=True, check=False)
     if done.returncode:

@@ -316,7 +316,7 @@ class Engine(Protocol):
         """Return how it is about jobs, in their order, asking the engine once for all."""
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs, whether they execute or wait; let go of what those that are gone have left."""
+        """End jobs, whether they execute or wait; what those that are gone have left is kept."""
 
     def capabilities(self, options: Mapping[str, Any]) -> Capabilities:
         """Return what the engine does."""
@@ -324,7 +324,13 @@ class Engine(Protocol):
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
         """Write the capsule of what a job has left to `path`; tell whether there was one.
 
-        It can be collected again, until it is let go of by `cancel`.
+        It can be collected again, until it is let go of.
+        """
+
+    def let_go(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """Keep nothing more of jobs that are gone: what became of them is noted in the runs home.
+
+        Until then all that `poll` and `collect` tell of one is told again to whoever asks.
         """
 
 

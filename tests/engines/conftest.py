@@ -279,6 +279,21 @@ class Bench:
         found: dict[str, Any] = row
         return found
 
+    def ask(self, method: str, *runs: str) -> Any:
+        """Ask the engine itself of the jobs of runs; nothing is settled by that."""
+        notes = [self.note(run) for run in runs]
+        tickets = [[note["submission"], note["number"], note["job"]] for note in notes]
+        given = json.dumps({"tickets": tickets, "options": dict(self.given.options)})
+        script = Path(__file__).with_name("drive.py")
+        done = subprocess.run(
+            [sys.executable, str(script), self.given.kind, method],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
     def status(self, run_id: str) -> str:
         return str(self.gage("show", run_id, "--json").succeeds().json["status"])
 

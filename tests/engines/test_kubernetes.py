@@ -150,7 +150,10 @@ def test_a_group_executes_as_an_indexed_job(cluster: Cluster) -> None:
     assert Path(first.run_dir, "out").read_text() == "6"
     # Whoever was interrupted brings it once more.
     assert collect(cluster, tickets[0]) == "completed"
+    # Told to end it, which comes too late.
     find_engine("kubernetes").cancel(tickets[:1], cluster.options)
+    assert collect(cluster, tickets[0]) == "completed"
+    find_engine("kubernetes").let_go(tickets[:1], cluster.options)
     assert collect(cluster, tickets[0]) is None
 
 

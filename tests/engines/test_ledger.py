@@ -38,6 +38,31 @@ def test_what_an_interrupted_submission_left_never_begins(monkeypatch: pytest.Mo
     assert kept.is_settled()
 
 
+def test_what_became_of_a_job_is_told_until_it_is_let_go_of() -> None:
+    kept = Ledger(2)
+    kept.complete()
+    kept.begin(0, "w1", "n1")
+    kept.end(0, "", True, True)
+    assert kept.stop(1)
+    for _ in range(2):
+        assert kept.tell(1) == (GONE, "cancelled before it began", "", False)
+        assert not kept.is_settled()
+    assert not kept.stop(0)
+    kept.let_go(1)
+    assert kept.has_left(0) and not kept.is_settled()
+    kept.let_go(0)
+    assert not kept.has_left(0) and kept.is_settled()
+
+
+def test_what_executes_is_not_let_go_of() -> None:
+    kept = Ledger(1)
+    kept.complete()
+    kept.begin(0, "w1", "n1")
+    kept.let_go(0)
+    kept.end(0, "", True, True)
+    assert kept.has_left(0) and not kept.is_settled()
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["begin", "end", "fail", "stop", "let_go", "tell"]), st.integers(0, 2)

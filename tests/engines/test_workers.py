@@ -104,6 +104,27 @@ def test_what_executes_elsewhere_is_stopped_and_comes_home(apart: Bench) -> None
     apart.gage("verify", run).succeeds()
 
 
+def test_what_came_of_jobs_is_kept_until_it_is_at_home(apart: Bench) -> None:
+    done = apart.stage()
+    apart.submit(done)
+    until(lambda: apart.ask("poll", done)[0][0] == "gone")
+    # It comes too late, and is nobody's order to throw away what was made.
+    apart.ask("cancel", done)
+    executes, waits = apart.stage(WAIT=600), [apart.stage(WAIT=600) for _ in range(2)]
+    apart.submit(executes, *waits)
+    apart.ask("cancel", *waits, executes)
+    until(lambda: all(state[0] == "gone" for state in apart.ask("poll", executes, *waits)))
+    # Whoever asks next is told the same.
+    told = apart.ask("poll", executes, *waits)
+    assert apart.ask("poll", executes, *waits) == told
+    never = [state[4] for state in told].count(False)
+    apart.gage("jobs").succeeds()
+    assert (apart.status(done), apart.began(done)) == ("completed", 1)
+    statuses = [apart.status(run) for run in (executes, *waits)]
+    assert statuses.count("staged") == never and never > 0
+    assert statuses.count("terminated") == 3 - never
+
+
 def test_a_run_is_lost_with_its_node_and_no_other(apart: Bench) -> None:
     given: Any = apart.given
     lost = apart.stage(WAIT=600)

@@ -108,7 +108,7 @@ class Dask:
         ]
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs: those that wait are taken out, those that execute stopped, the rest let go.
+        """End jobs: those that wait are taken out, those that execute stopped.
 
         Raises:
             EngineUnreachable: the scheduler does not answer.
@@ -153,6 +153,22 @@ class Dask:
             if left:
                 write_capsule(path, iter(left))
             return bool(left)
+
+    def let_go(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """Free what jobs have left, and ledgers that have nothing more.
+
+        Raises:
+            EngineUnreachable: the scheduler does not answer.
+            EngineFailed: Dask is not installed.
+        """
+        with _connected(options) as client:
+            keys = [(ticket.submission, ticket.number) for ticket in tickets]
+            useless, settled = _ask(client, _let_go, keys)
+            for name in settled:
+                _drop(client, name)
+            for name, number in useless:
+                if name not in settled:
+                    client.unpublish_dataset(_key(name, number))
 
 
 # What follows is executed by the scheduler, in its only thread.
@@ -208,14 +224,24 @@ def _stop(
     useless, executing = [], []
     for name, number in keys:
         each = _ledgers(dask_scheduler).get(name)
-        if each and each.has_left(number):
-            each.let_go(number)
-            useless.append((name, number))
-        elif each and each.stop(number):
+        if each and each.stop(number):
             useless.append((name, number))
         elif each and number in each.unfinished():
             executing.append((name, number))
     return useless, executing
+
+
+def _let_go(
+    keys: Sequence[tuple[str, int]], dask_scheduler: Any = None
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Keep nothing more of jobs; return those that had left something, and useless submissions."""
+    ledgers = _ledgers(dask_scheduler)
+    names = {name for name, _ in keys} & ledgers.keys()
+    useless = [(name, n) for name, n in keys if name in names and ledgers[name].has_left(n)]
+    for name, number in keys:
+        if name in names:
+            ledgers[name].let_go(number)
+    return useless, [name for name in names if ledgers[name].is_settled()]
 
 
 def _tell(

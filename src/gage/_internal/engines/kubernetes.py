@@ -142,16 +142,9 @@ class Kubernetes:
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
         """End jobs: those that have not begun find that another has, the pods are deleted.
 
-        What those have left that are gone is removed.
-
         Raises:
             EngineUnreachable: the cluster does not answer.
         """
-        for ticket in tickets:
-            store = _store(options, ticket.submission)
-            if store.has(ticket.number, "left"):
-                for name in ("left", "capsule"):
-                    store.remove(ticket.number, name)
         wanted = {(_label(ticket.submission), ticket.number) for ticket in tickets}
         never = {
             (_label(ticket.submission), ticket.number)
@@ -195,6 +188,18 @@ class Kubernetes:
         except FileNotFoundError:
             return False
         return True
+
+    def let_go(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """Remove what went out and what came back; what tells whether a job has begun stays.
+
+        Raises:
+            EngineUnreachable: the object storage does not answer.
+        """
+        for ticket in tickets:
+            store = _store(options, ticket.submission)
+            for name in ("left", "capsule"):
+                if store.has(ticket.number, name):
+                    store.remove(ticket.number, name)
 
     def _let_go_together(
         self, created: Iterator[Mapping[str, Any]], options: Mapping[str, Any]

@@ -107,6 +107,9 @@ class Local:
         """Return that there is nothing to bring: all is in the runs home."""
         return False
 
+    def let_go(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """Do nothing: nothing is kept."""
+
 
 class _Record(NamedTuple):
     """What is known of a submission; `is_supervised` as long as its process lives."""

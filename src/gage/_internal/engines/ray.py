@@ -128,7 +128,7 @@ class Ray:
         ]
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
-        """End jobs: those that wait are taken out, those that execute stopped, the rest let go.
+        """End jobs: those that wait are taken out, those that execute stopped.
 
         Raises:
             EngineUnreachable: the cluster does not answer.
@@ -166,6 +166,21 @@ class Ray:
                 write_capsule(path, (ray.get(each, timeout=_DEPOT) for each in left))
                 return True
         return False
+
+    def let_go(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """Free what jobs have left; end depots that have nothing more.
+
+        Raises:
+            EngineUnreachable: the cluster does not answer.
+            EngineFailed: Ray is not installed.
+        """
+        ray = _connect(options)
+        with _understood(options):
+            for name, numbers in _by_submission(tickets).items():
+                with _lost(ray):
+                    depot = ray.get_actor(name)
+                    if ray.get(depot.let_go.remote(numbers), timeout=_DEPOT):
+                        ray.kill(depot)
 
 
 class Depot:
@@ -232,15 +247,20 @@ class Depot:
         return states, self._ledger.is_settled()
 
     def cancel(self, numbers: Sequence[int]) -> None:
-        """Have jobs stopped; let go of what those have left that are gone."""
+        """Have jobs stopped."""
         import ray
 
         for number in numbers:
-            if self._ledger.has_left(number):
-                self._left[number] = []
-                self._ledger.let_go(number)
-            elif self._ledger.stop(number) and self._tasks:
+            if self._ledger.stop(number) and self._tasks:
                 ray.cancel(self._tasks[number])
+
+    def let_go(self, numbers: Sequence[int]) -> bool:
+        """Keep nothing more of jobs that are gone; tell whether this depot is of no more use."""
+        for number in numbers:
+            self._ledger.let_go(number)
+            if 0 <= number < len(self._left) and not self._ledger.has_left(number):
+                self._left[number] = []
+        return self._ledger.is_settled()
 
     def left(self, number: int) -> Sequence[Any]:
         """Return references to the pieces of what a job has left."""

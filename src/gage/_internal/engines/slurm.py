@@ -110,6 +110,9 @@ class Slurm:
         """Return that there is nothing to bring: all is in the runs home."""
         return False
 
+    def let_go(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+        """Do nothing: nothing is kept."""
+
 
 def _check(options: Mapping[str, Any]) -> None:
     """Make sure that options are known and can stand in a script.

@@ -12,9 +12,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gage._internal import clock, proc
 from gage._internal.errors import EngineFailed, EngineUnreachable, GageError, NotRunning
@@ -181,15 +181,31 @@ def _settle(engine: Engine, jobs: Sequence[tuple[Run, JobNote]]) -> Iterator[Sta
         for run, note in jobs:
             yield Standing(run, note, None, error.message)
         return
+    over: list[Ticket] = []
     for (run, note), state in zip(jobs, states, strict=True):
         if state.state != GONE:
             yield Standing(run, _complete(run, note, state), state)
         elif not note.job and _may_submit(note):
             yield Standing(run, note, JobState(QUEUED, "", "SUBMITTING"))
         elif has_files:
-            yield _settle_here(run, note, state)
+            standing = _settle_here(run, note, state)
+            if standing.is_over:
+                over.append(_ticket(note))
+            yield standing
         else:
-            yield _settle_there(run, note, state, engine)
+            standing = _settle_there(run, note, state, engine)
+            if standing.is_over:
+                # At once: what it has left may be much.
+                _let_go(engine, [_ticket(note)], options)
+            yield standing
+    if over:
+        _let_go(engine, over, options)
+
+
+def _let_go(engine: Engine, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
+    """Let an engine forget jobs whose runs tell by now what became of them."""
+    with suppress(EngineFailed):
+        engine.let_go(tickets, options)
 
 
 def _complete(run: Run, note: JobNote, state: JobState) -> JobNote:
@@ -298,9 +314,6 @@ def _collect(run: Run, note: JobNote, engine: Engine) -> bool:
         has_come = engine.collect(_ticket(note), path, note.options)
         if has_come:
             unpack_capsule(path, home)
-            with suppress(EngineFailed):
-                # It is here: the engine need not keep it any more.
-                engine.cancel([_ticket(note)], note.options)
         return has_come
 
 

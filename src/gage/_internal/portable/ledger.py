@@ -91,8 +91,9 @@ class Ledger:
         return 0 <= number < len(self._jobs) and self._jobs[number].has_left
 
     def let_go(self, number: int) -> None:
-        """Note that what a job has left is where it belongs."""
-        self._jobs[number].has_left = False
+        """Note that nothing of a job that is gone is needed any more."""
+        if 0 <= number < len(self._jobs) and self._jobs[number].state == _GONE:
+            self._jobs[number].has_left, self._jobs[number].is_let_go = False, True
 
     def executing(self) -> list[tuple[int, str]]:
         """Return the jobs that execute, each with its worker."""
@@ -109,7 +110,6 @@ class Ledger:
         job = self._jobs[number]
         if self._is(_GIVEN_UP):
             return _GONE, "whoever submitted it has not come to an end", "", False
-        job.is_told = job.state == _GONE
         return job.state, job.said or _SAID[job.state], job.host, job.has_begun
 
     def is_settled(self) -> bool:
@@ -128,8 +128,9 @@ class _Known:
     def __init__(self) -> None:
         self.state = _QUEUED
         self.said = self.worker = self.host = ""
-        self.is_stopped = self.has_begun = self.has_left = self.is_told = False
+        self.is_stopped = self.has_begun = self.has_left = self.is_let_go = False
 
     def is_settled(self) -> bool:
-        is_silent = self.is_told or not self.said
-        return self.state == _GONE and not self.has_left and is_silent
+        # Of a job without a word, all that became of it is in the runs home.
+        is_known = self.is_let_go or not (self.has_left or self.said)
+        return self.state == _GONE and is_known
