@@ -391,6 +391,31 @@ def test_room_that_was_kept_for_the_end_of_a_run(here):
     assert status(here, run) == "lost"
 
 
+def test_what_an_engine_was_given_for_runs_that_know_nothing_of_it(here):
+    engine = "[engines.there]\nkind = 'local'\n"
+    here.write("gage.toml", GAGE_FILE + engine)
+    runs = [stage(here) for _ in range(3)]
+    for run in runs:
+        here.gage("start", "--on", "there", "--wait", run.name).succeeds()
+    submissions = {run: here.runs_home / ".jobs" / submission_of(run) for run in runs}
+    here.gage("delete", "-y", runs[0].name).succeeds()
+    here.gage("delete", "-y", runs[1].name).succeeds()
+    here.gage("purge", "-y", runs[1].name).succeeds()
+    # It was made just now, and may be about to be noted.
+    check_nothing_is_found(here)
+    for folder in submissions.values():
+        os.utime(folder, (0, 0))
+    left = submissions[runs[1]]
+    what = "files of a submission to an engine that no run is part of any more"
+    paths = names(here, left, *left.rglob("*"))
+    changes = repair(here, Left(left, what, "removed"))
+    assert changes == (paths, set(), set()) and len(paths) > 2
+
+
+def submission_of(run_dir: Path) -> str:
+    return json.loads(Path(f"{run_dir}.notes", "job").read_bytes())["submission"]
+
+
 def change_lock(run_dir: Path, **changes: str) -> None:
     path = meta(run_dir, "proc/lock")
     fields = json.loads(path.read_bytes())

@@ -49,13 +49,11 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 MpiDefault=none
-AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 SlurmdTimeout=10
 SlurmctldTimeout=10
 MessageTimeout=5
-MinJobAge=3600
 KillWait=2
 DefMemPerCPU=100
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=8000
@@ -63,13 +61,40 @@ NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 Rea
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2
 """
+_WITHOUT_ACCOUNTING = """\
+AccountingStorageType=accounting_storage/none
+MinJobAge=3600
+"""
+_WITH_ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket
+MinJobAge=2
+"""
+_ACCOUNTING_CONFIG = """\
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageUser=root
+StorageLoc=accounting
+"""
 
 
 class Cluster:
-    """The daemons of a cluster, each of which can be killed and started again."""
+    """The daemons of a cluster, each of which can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
+    With `accounting` its controller forgets jobs as soon as it can, and a database keeps them.
+    """
+
+    def __init__(self, folder: Path, accounting: bool = False) -> None:
         self.folder = folder
+        self._accounting = accounting
         self.config = folder / "slurm.conf"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -82,7 +107,9 @@ class Cluster:
         """Start all there is, and wait until both nodes take jobs."""
         for name in ("state", *(f"spool-{node}" for node in NODES)):
             (self.folder / name).mkdir()
-        self.config.write_text(_CONFIG.format(folder=self.folder, ports=_free_ports(3)))
+        *ports, accounting_port = _free_ports(4)
+        config = _CONFIG + (_WITH_ACCOUNTING if self._accounting else _WITHOUT_ACCOUNTING)
+        self.config.write_text(config.format(folder=self.folder, ports=ports, port=accounting_port))
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
@@ -93,10 +120,31 @@ class Cluster:
             "--num-threads=2",
         )  # fmt: skip
         until((self.folder / "munge.socket").exists)
+        if self._accounting:
+            self._start_accounting(accounting_port)
         self.start_controller()
         for node in NODES:
             self.start_node(node)
         self.until_up()
+
+    def _start_accounting(self, port: int) -> None:
+        """Start a database that nobody but this machine can reach, and Slurm's daemon for it."""
+        data, sql = self.folder / "database", self.folder / "sql.socket"
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root",
+             "--auth-root-authentication-method=normal", "--skip-test-db"],
+            env={"PATH": _PATH}, check=True, capture_output=True,
+        )  # fmt: skip
+        self._start_daemon(
+            "mariadbd", "mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={sql}",
+            f"--pid-file={self.folder}/mariadbd.pid", "--user=root", "--skip-networking",
+        )  # fmt: skip
+        until(sql.exists)
+        config = self.folder / "slurmdbd.conf"
+        config.write_text(_ACCOUNTING_CONFIG.format(folder=self.folder, port=port))
+        config.chmod(0o600)
+        self._start_daemon("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(sql))
+        until(lambda: self.ask("sacctmgr", "-i", "add", "cluster", "tests").returncode == 0)
 
     def stop(self) -> None:
         """Kill all of it."""
@@ -212,11 +260,14 @@ class Cluster:
             found += map(int, children)
         return found
 
-    def _start_daemon(self, name: str, *words: str) -> None:
+    def _start_daemon(self, name: str, *words: str, **variables: str) -> None:
         program = shutil.which(words[0], path=_PATH)
         if program is None:
-            raise FileNotFoundError(f"{words[0]}: apt-get install slurm-wlm munge")
+            raise FileNotFoundError(
+                f"{words[0]}: apt-get install slurm-wlm munge slurmdbd mariadb-server"
+            )
         env = {"PATH": _PATH, **self.env, "HOME": os.environ.get("HOME", "/")}
+        env |= variables
         with (self.folder / f"{name}.out").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [program, *words[1:]], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
@@ -225,9 +276,9 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[Cluster]:
+def running_cluster(folder: Path, accounting: bool = False) -> Iterator[Cluster]:
     """Start a cluster in a directory; it is gone when the context ends."""
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, accounting)
     with ExitStack() as stack:
         stack.callback(cluster.stop)
         cluster.start()

@@ -9,6 +9,7 @@ only what Gage itself had put there for a moment.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from gage._internal.portable.arrival import finish_arrival, is_arrival
 from gage._internal.store import layout, lock
 from gage._internal.store.attributes import find_where
 from gage._internal.store.failure import record_failed_staging
+from gage._internal.store.jobs import find_job
 from gage._internal.store.lock import Holder
 from gage._internal.store.logs import log_action
 from gage._internal.store.record import read_record
@@ -145,6 +147,9 @@ def _iter_leftovers(home: str) -> Iterator[Leftover]:
     for run_id in sorted(_run_ids(deleted) - busy - moved):
         yield from _of_run(Run(run_id, os.path.join(trash, run_id)), ())
     yield from _files_left(home, names)
+    run_dirs = [os.path.join(home, run_id) for run_id in _run_ids(names)]
+    run_dirs += [os.path.join(trash, run_id) for run_id in _run_ids(deleted)]
+    yield from _submissions_of_none(home, run_dirs)
 
 
 def _list(folder: str) -> list[str]:
@@ -180,6 +185,26 @@ def _files_left(folder: str, names: Iterable[str]) -> Iterator[Leftover]:
         if fs.is_abandoned(name) and not layout.is_run_id(fs.find_name_beside(name) or ""):
             path = os.path.join(folder, name)
             yield _arrived_in_part(path) if is_arrival(name) else _unfinished(path)
+
+
+def _submissions_of_none(home: str, run_dirs: Iterable[str]) -> Iterator[Leftover]:
+    """Yield what engines were given, and wrote, for runs that know nothing of it any more."""
+    folder = os.path.join(home, layout.SUBMISSIONS)
+    submissions = _list(folder)
+    if not submissions:
+        return
+    try:
+        found = [find_job(layout.run_of_dir(run_dir)) for run_dir in run_dirs]
+    except RunDamaged:
+        # It may be part of any.
+        return
+    known = {note.submission for note in found if note}
+    for name in submissions:
+        path = os.path.join(folder, name)
+        # One that is made just now is noted later.
+        if name not in known and os.lstat(path).st_mtime < time.time() - _UNMARKED_FOR:
+            what = "files of a submission to an engine that no run is part of any more"
+            yield Leftover(path, what, "removed", functools.partial(fs.remove_tree, path))
 
 
 def _unfinished(path: str) -> Leftover:

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from gage._internal import clock, proc
 from gage._internal.errors import EngineFailed, EngineUnreachable, GageError, NotRunning
-from gage._internal.lifecycle.submit import FOLDER
 from gage._internal.portable.unpack import unpack_capsule
 from gage._internal.proc import this_process
 from gage._internal.store import layout, lock, meta, status
@@ -271,7 +270,7 @@ def _forget(run: Run, note: JobNote, state: JobState) -> bool:
 def _settle_there(run: Run, note: JobNote, state: JobState, engine: Engine) -> Standing:
     """Bring home a run whose job is gone, and executed it elsewhere."""
     home = os.path.dirname(run.run_dir)
-    with _alone(os.path.join(home, FOLDER, note.submission)) as is_alone:
+    with _alone(os.path.join(home, layout.SUBMISSIONS, note.submission)) as is_alone:
         meta.look_again(run)
         if not is_alone or find_job(run) != note:
             return Standing(run, note, state, is_over=has_ended(run, note))
@@ -309,7 +308,8 @@ def _be_over(run: Run, note: JobNote, state: JobState) -> Standing:
 
 def _collect(run: Run, note: JobNote, engine: Engine) -> bool:
     home = os.path.dirname(run.run_dir)
-    with tempfile.TemporaryDirectory(prefix=".coming-", dir=os.path.join(home, FOLDER)) as folder:
+    submissions = os.path.join(home, layout.SUBMISSIONS)
+    with tempfile.TemporaryDirectory(prefix=".coming-", dir=submissions) as folder:
         path = os.path.join(folder, f"{run.id}.zip")
         has_come = engine.collect(_ticket(note), path, note.options)
         if has_come:

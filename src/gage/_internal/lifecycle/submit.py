@@ -38,8 +38,6 @@ from gage._internal.store.resources import resources_of
 from gage._internal.types import Run
 from gage.plugins import Engine, Job, Submission, find_engine
 
-# In a runs home, a directory for each submission.
-FOLDER = ".jobs"
 _RUNS = "runs.json"
 
 
@@ -64,7 +62,7 @@ def submit_runs(
     home = os.path.dirname(runs[0].run_dir)
     runner = keep_runner(home)
     name = f"gage-{os.urandom(6).hex()}"
-    folder = os.path.join(home, FOLDER, name)
+    folder = os.path.join(home, layout.SUBMISSIONS, name)
     os.makedirs(folder)
     fs.replace_file(os.path.join(folder, _RUNS), meta.json_bytes([run.run_dir for run in runs]))
     process, now = this_process(), clock.now()

@@ -56,6 +56,8 @@ WHERE = "where"
 JOB = "job"
 
 TRASH = ".trash"
+# In a runs home, a directory for each submission to an engine.
+SUBMISSIONS = ".jobs"
 # In a project, where its runs home lies unless it says otherwise.
 PROJECT_FOLDER = ".gage"
 
