@@ -2,18 +2,20 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from gage._internal.catalog.find import list_runs
 from gage._internal.errors import GageError
-from gage._internal.lifecycle import batch
+from gage._internal.lifecycle import batch, freeze
 from gage._internal.lifecycle.batch import frozen_project, stage_batch
 from gage._internal.lifecycle.freeze import Frozen
 from gage._internal.project.operations import find_operation, parse_config
 from gage._internal.project.projects import read_project
 from gage._internal.store import status
+from gage._internal.store.verify import verify
 from gage.plugins import Provided
 
 
@@ -119,6 +121,35 @@ def test_a_file_that_is_frozen_is_read_once(project, home, tmp_path):
         known = frozen.known(f"{first}/data.txt")
         assert known and known.has_needle
     assert left_in(home) == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_each_run_has_the_same_files_whether_they_are_kept_in_memory(
+    project, home, monkeypatch, kept
+):
+    if not kept:
+        monkeypatch.setattr(freeze, "_MOST_KEPT", 0)
+    (project / "small.sh").write_bytes(b"#!/bin/sh\n\0\xff")
+    (project / "small.sh").chmod(0o755)
+    os.utime(project / "small.sh", ns=(1, 1_700_000_000_123_456_789))
+    (project / "empty.txt").touch()
+    (project / "large.txt").write_text("x" * 70_000)
+    gage_file = (
+        '[t]\nexec = "sh small.sh"\nsourcecode = ["*.txt", "*.sh"]\nwritable = ["empty.txt"]\n'
+    )
+    (project / "gage.toml").write_text(gage_file + "config = ['a.py']\n")
+    operation = find_operation(read_project(str(project)), "t", str(project))
+    configs = [parse_config(operation, [f"seed={seed}"]) for seed in range(3)]
+    with frozen_project(home, operation.opdef, str(project)) as fill:
+        stage_batch(home, operation, configs, fill, group="g")
+    for run in list_runs(home):
+        verify(run)
+        for name, mode in (("small.sh", 0o555), ("large.txt", 0o444), ("empty.txt", 0o644)):
+            copy, source = Path(run.run_dir, name), project / name
+            assert copy.read_bytes() == source.read_bytes()
+            assert stat.S_IMODE(copy.stat().st_mode) == mode, name
+            assert copy.stat().st_mtime_ns == source.stat().st_mtime_ns
+            assert copy.stat().st_nlink == 1
 
 
 RUNTIME = """

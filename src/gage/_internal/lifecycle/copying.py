@@ -63,6 +63,7 @@ class Known(NamedTuple):
 
     `twin` is the path of a copy that may be linked, if any, and `twin_identity` what it was when
     its content was known; where only the time of its last link tells it apart, it is read again.
+    Where the `content` is given, all of it, the file is not looked at any more: `mode` is its.
     """
 
     identity: Identity
@@ -70,6 +71,8 @@ class Known(NamedTuple):
     has_needle: bool
     twin: str | None = None
     twin_identity: Identity = (0, 0, 0, 0, 0)
+    content: bytes | None = None
+    mode: int = 0
 
 
 class Job(NamedTuple):
@@ -175,6 +178,8 @@ def _copy_file(job: Job, find: Find) -> Copied | None:
         copied = _link_twin(job, job.known, job.known.twin)
         if copied is not None:
             return copied
+    if job.known and job.known.content is not None and job.link in (AUTO, COPY):
+        return _write_known(job, job.known, job.known.content)
     for _ in range(_TRIES):
         try:
             fd = os.open(source, _SOURCE_FLAGS)
@@ -281,14 +286,11 @@ def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied |
     """Copy an open file; return None if it has changed since `before`."""
     origin = identity_of(before)
     known = job.known if job.known and job.known.identity == origin else None
-    mode = before.st_mode & 0o777
-    mode = mode | _OWNER_WRITE if job.is_writable else mode & ~_WRITE_BITS
+    mode = _mode_of(job, before.st_mode)
     copy = os.open(job.target, _TARGET_FLAGS, 0o600)
     try:
         size, sha256, has_needle = _copy_content(fd, copy, before, find, known, job)
-        os.fchmod(copy, mode)
-        os.utime(copy, ns=(before.st_mtime_ns, before.st_mtime_ns))
-        made = os.fstat(copy)
+        made = _finish(copy, mode, before.st_mtime_ns)
     except OSError as error:
         raise OSError(error.errno, error.strerror, job.target) from None
     finally:
@@ -296,6 +298,31 @@ def _try_copy(fd: int, before: os.stat_result, job: Job, find: Find) -> Copied |
     if size != before.st_size or made.st_size != size or identity_of(os.fstat(fd)) != origin:
         return None
     return Copied(mode, sha256, has_needle, identity_of(made), origin)
+
+
+def _write_known(job: Job, known: Known, content: bytes) -> Copied:
+    """Make the copy of a file from its content alone."""
+    mode = _mode_of(job, known.mode)
+    copy = os.open(job.target, _TARGET_FLAGS, 0o600)
+    try:
+        _write_all(copy, content)
+        made = _finish(copy, mode, known.identity[3])
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, job.target) from None
+    finally:
+        os.close(copy)
+    return Copied(mode, known.sha256, known.has_needle, identity_of(made), known.identity)
+
+
+def _mode_of(job: Job, mode: int) -> int:
+    mode &= 0o777
+    return mode | _OWNER_WRITE if job.is_writable else mode & ~_WRITE_BITS
+
+
+def _finish(copy: int, mode: int, mtime_ns: int) -> os.stat_result:
+    os.fchmod(copy, mode)
+    os.utime(copy, ns=(mtime_ns, mtime_ns))
+    return os.fstat(copy)
 
 
 def _copy_content(

@@ -9,13 +9,15 @@ links to, where it says `link`, is no copy, and is not frozen either.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gage._internal import fs
-from gage._internal.lifecycle.copying import Job, Known
+from gage._internal.lifecycle.copying import Copied, Job, Known
 from gage._internal.lifecycle.staged_files import copy_or_refuse, special, target_of_link
 from gage._internal.lifecycle.system.uncommitted import Diff
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FOLDER = "frozen"
+# Small files are kept in memory too, so that they need not be opened for each run.
+_SMALL = 64 << 10
+_MOST_KEPT = 64 << 20
 
 
 class Frozen:
@@ -40,6 +45,7 @@ class Frozen:
         self.folder = fs.path_beside(os.path.join(os.path.abspath(home), _FOLDER))
         self._roots: dict[str, str] = {}
         self._known: dict[str, Known | None] = {}
+        self._kept = 0
         self._found: dict[object, object] = {}
 
     def __enter__(self) -> Frozen:
@@ -107,8 +113,18 @@ class Frozen:
                 self._known[job.target] = None
             else:
                 known = Known(copied.identity, copied.sha256, copied.has_needle)
-                self._known[job.target] = known
+                self._known[job.target] = self._with_content(known, job.target, copied)
         return base
+
+    def _with_content(self, known: Known, path: str, copied: Copied) -> Known:
+        """Add the content of a frozen file to what is known of it, where it is small."""
+        if self.may_link or copied.size > _SMALL or self._kept + copied.size > _MOST_KEPT:
+            return known
+        content = fs.read_bytes(path)
+        if hashlib.sha256(content).hexdigest() != copied.sha256:
+            raise OSError(errno.EIO, "it was not read as it was written", path)
+        self._kept += copied.size
+        return known._replace(content=content, mode=copied.mode)
 
 
 def _make_parents(root: str, base: str, folder: str) -> None:
