@@ -228,6 +228,27 @@ def test_an_operation_is_run_after_those_it_needs(project, jobs):
     assert ids["prepare"] in depends and ids["split"] in depends
 
 
+def test_of_what_is_upstream_only_that_is_run_anew_which_is_needed(project):
+    here = project({"gage.toml": PIPELINE})
+    here.gage("run", "evaluate", "--with-upstream").succeeds()
+    again = ("run", "evaluate", "--with-upstream", "--needed")
+    done = here.gage(*again).succeeds()
+    assert done.out == "" and len(here.runs()) == 4
+    names = {row["operation"]: row["name"] for row in here.gage("list", "--json").json}
+    for name in names.values():
+        assert f"gage: not needed: run {name} has completed with the same\n" in done.err
+    here.gage("delete", "-y", names["train"]).succeeds()
+    # What comes of it is the same, so what takes files of it is not needed either.
+    done = here.gage(*again, "--jobs", "2").succeeds()
+    assert [row["operation"] for row in here.gage("list", "--json").json] == [
+        *("train", "evaluate", "split", "prepare")
+    ]
+    assert done.err.count("not needed: ") == 3 and " completed after " in done.err
+    done = here.gage(*again, "--json").succeeds()
+    assert [row["status"] for row in done.json] == ["completed"] * 4
+    here.gage("run", "train", "--with-upstream", "--proto", "1").fails(2, "usage")
+
+
 def test_an_upstream_that_fails_stops_what_needs_it(project):
     here = project({"gage.toml": PIPELINE})
     args = ("run", "evaluate", "--with-upstream", "--keep-going")

@@ -147,6 +147,10 @@ def tell_end(end: End, again: bool, as_json: bool, is_quiet: bool) -> None:
     name = called(end.task, end.run)
     if end.is_passed:
         printer.print_note(f"run {name} is passed over: somebody else has started it")
+    elif end.is_needless and end.run is not None:
+        from gage._internal.cli.new_batch import tell_needless
+
+        tell_needless(end.run)
     elif end.error is not None:
         printer.print_error(end.error, as_json)
     elif end.run is not None and not is_quiet:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gage._internal.catalog.find import list_group
@@ -38,19 +38,52 @@ def new_staged_batch(choices: Choices, args: argparse.Namespace, context: Contex
     Raises:
         GageError, OSError, KeyboardInterrupt: as `stage_batch`; then it is told how to go on.
     """
-    project, operation, configs, is_batch = choices
-    home = context.home(project)
-    with printer.ProgressLine() as progress:
-        frozen = frozen_project(
+    home = context.home(choices.project)
+    with _frozen(choices, home, args) as fill:
+        return _staged(home, choices.operation, choices.configs, choices.is_batch, fill, args)
+
+
+def stage_unless_same(choices: Choices, args: argparse.Namespace, context: Context) -> Run:
+    """Create the one run that was chosen and stage it; return it, or one that has done the same.
+
+    Raises:
+        GageError, OSError, KeyboardInterrupt: as `stage_batch`.
+    """
+    home = context.home(choices.project)
+    same = _Same(home)
+    staged: list[Run] = []
+    with _frozen(choices, home, args) as fill:
+        stage_batch(
             home,
-            operation.opdef,
-            project.dir,
+            choices.operation,
+            choices.configs,
+            fill,
+            group=args.group,
+            label=args.label,
+            tags=args.tags,
+            find_same=same.find,
+            on_staged=staged.append,
+        )
+    return (staged or same.found)[0]
+
+
+@contextmanager
+def _frozen(
+    choices: Choices, home: str, args: argparse.Namespace
+) -> Iterator[Callable[[Run], None]]:
+    with (
+        printer.ProgressLine() as progress,
+        frozen_project(
+            home,
+            choices.operation.opdef,
+            choices.project.dir,
             strict=args.strict,
-            share=args.share or project.share,
+            share=args.share or choices.project.share,
             notice=printer.print_note,
             progress=progress,
-        )
-        return _staged(home, operation, configs, is_batch, frozen, args)
+        ) as fill,
+    ):
+        yield fill
 
 
 def new_staged_of_proto(args: argparse.Namespace, context: Context) -> tuple[list[Run], bool]:
@@ -69,8 +102,7 @@ def new_staged_of_proto(args: argparse.Namespace, context: Context) -> tuple[lis
         operation = proto.operation
         words = words_of_proto(args, proto)
         configs, is_batch = read_configs(operation, words, args, context, proto.config)
-        filled = nullcontext(proto.fill)
-        staged = _staged(context.home(), operation, configs, is_batch, filled, args)
+        staged = _staged(context.home(), operation, configs, is_batch, proto.fill, args)
     return staged, is_batch or args.needed
 
 
@@ -100,7 +132,7 @@ def _staged(
     operation: Operation,
     configs: Sequence[Mapping[str, Any]],
     is_batch: bool,
-    filled: AbstractContextManager[Callable[[Run], None]],
+    fill: Callable[[Run], None],
     args: argparse.Namespace,
 ) -> list[Run]:
     group: str | None = args.group or (group_name() if is_batch else None)
@@ -109,18 +141,17 @@ def _staged(
     same = _Same(home) if args.needed else None
     staged: list[Run] = []
     try:
-        with filled as fill:
-            stage_batch(
-                home,
-                operation,
-                missing,
-                fill,
-                group=group,
-                label=args.label,
-                tags=args.tags,
-                find_same=same.find if same else lambda run: None,
-                on_staged=staged.append,
-            )
+        stage_batch(
+            home,
+            operation,
+            missing,
+            fill,
+            group=group,
+            label=args.label,
+            tags=args.tags,
+            find_same=same.find if same else lambda run: None,
+            on_staged=staged.append,
+        )
     except BaseException:
         if staged:
             _tell_how_to_go_on(len(missing), staged, group, args)
@@ -189,18 +220,23 @@ class _Same:
 
     def __init__(self, home: str) -> None:
         self._completed = Completed(home)
-        self._found: list[Run] = []
+        self.found: list[Run] = []
 
     def find(self, run: Run) -> Run | None:
         found = self._completed.find_same(run)
         if found is not None:
-            self._found.append(found)
+            self.found.append(found)
         return found
 
     def tell(self) -> None:
         """Tell which runs are not needed, or how many."""
-        for found in self._found[:_MOST_TOLD]:
-            printer.print_note(f"not needed: run {run_name(found.id)} has completed with the same")
-        more = len(self._found) - _MOST_TOLD
+        for found in self.found[:_MOST_TOLD]:
+            tell_needless(found)
+        more = len(self.found) - _MOST_TOLD
         if more > 0:
             printer.print_note(f"not needed: {more} more, for the same reason")
+
+
+def tell_needless(found: Run) -> None:
+    """Say that there is no new run, since one has completed that did the same."""
+    printer.print_note(f"not needed: run {run_name(found.id)} has completed with the same")

@@ -9,6 +9,7 @@ from typing import Any
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.many import work
+from gage._internal.cli.new_batch import stage_unless_same
 from gage._internal.cli.new_run import Choices, choose_all, stage_one
 from gage._internal.errors import UsageError
 from gage._internal.lifecycle.budget import said_resources
@@ -24,14 +25,15 @@ from gage._internal.types import Run
 def run_with_upstream(args: argparse.Namespace, context: Context) -> int:
     """Run an operation after what it needs; return the exit status.
 
-    Each run is staged when those are completed whose files it takes.
+    Each run is staged when those are completed whose files it takes; where only what is needed is
+    asked for, one that has completed with the same stands for it.
 
     Raises:
         DependencyError: operations need each other; nothing is run.
-        UsageError: runs are to be started elsewhere, or only where they are needed.
+        UsageError: runs are to be started elsewhere, or are those of another run.
     """
-    if args.on or args.needed:
-        raise UsageError("--with-upstream does not go with --on or --needed")
+    if args.on or args.proto:
+        raise UsageError("--with-upstream does not go with --on or --proto")
     choices = choose_all(args, context)
     *upstream, last = upstream_steps(choices.project, choices.operation)
     if choices.is_batch:
@@ -64,6 +66,8 @@ def _task(
         chosen = {dependency: runs[needed].id for dependency, needed in step.needs.items()}
         operation = with_runs(step.operation, chosen)
         choices = Choices(project, operation, [config], is_batch=False)
+        if args.needed:
+            return stage_unless_same(choices, args, context)
         return stage_one(choices, args, context, durable=False)
 
     resources = said_resources(step.operation.opdef.data)

@@ -37,7 +37,8 @@ _POLL = 0.1
 class Task(NamedTuple):
     """A run to be started, or to be made first, where `make` is given the runs of tasks it `needs`.
 
-    `name` is what it is called as long as it has no run. `attempt` counts from 1.
+    `name` is what it is called as long as it has no run. `attempt` counts from 1. What is made may
+    be a run that has ended: then it stands for the one that need not be made.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Running(NamedTuple):
 class End(NamedTuple):
     """How a task ended: exit code, error; whether somebody else has started its run.
 
-    `is_over`: its run was started, and has ended.
+    `is_over`: its run was started, and has ended; `is_needless`: it had ended before.
     """
 
     task: Task
@@ -81,6 +82,7 @@ class End(NamedTuple):
     note: str | None = None
     is_passed: bool = False
     is_over: bool = False
+    is_needless: bool = False
 
 
 class Counts(NamedTuple):
@@ -362,6 +364,9 @@ class _Queue:
             if run is None:
                 assert task.make
                 run = task.make({name: self._runs[name] for name in task.needs})
+                if meta.has_meta(run, layout.STOPPED):
+                    tell(run_dir=run.run_dir, needless=True)
+                    return 0
                 tell(run_dir=run.run_dir)
             made.append(run)
             outcome = self._start(run)
@@ -402,6 +407,8 @@ class _Queue:
         name = child.task.name
         if name not in self._runs and "run_dir" in told:
             self._runs[name] = layout.run_of_dir(told["run_dir"])
+            if "needless" in told:
+                return
             self._view.began(Running(child.task, self._runs[name], child.since))
 
     def _end(self, child: _Child, code: int, told: Mapping[str, Any]) -> None:
@@ -409,7 +416,8 @@ class _Queue:
         code = 128 - code if code < 0 else code
         is_over, is_passed = bool(told.get("over")), bool(told.get("passed"))
         error = _as_error(told["error"]) if "error" in told else None
-        end = End(task, run, code, error, told.get("note"), is_passed, is_over)
+        note, is_needless = told.get("note"), bool(told.get("needless"))
+        end = End(task, run, code, error, note, is_passed, is_over, is_needless)
         if self._signal is not None and not is_over and run is not None and _is_staged(run):
             # It was told to stop before it had started.
             self._waiting.insert(0, task._replace(run=run, make=None, needs=()))
