@@ -36,7 +36,11 @@ def test_wrong_usage(project):
         ("--bogus",): "--bogus",
         ("-C",): "-C",
         ("-C", "nowhere", "list"): "nowhere",
-        ("list", "--dele"): "--dele",
+        ("list", "--dele"): "gage list has no option --dele",
+        ("run", "a.py", "--job", "2"): "did you mean --jobs?",
+        ("stage", "a.py", "--jobs=2"): "hint: it is an option of gage run, gage start",
+        ("run", "a.py", "--lr", "0.1"): "hint: config is written without dashes: lr=0.1",
+        ("list", "a\nb"): "gage list does not take a\\nb",
     }.items():
         wrong = here.gage(*words).fails(2, "usage")
         assert told in wrong.err and wrong.out == "", words

@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import gage
@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=_unfitted, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, _config_hint(message) or f"{self.prog} --help")
+        raise UsageError(message, f"{self.prog} --help")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         sys.stdout.flush()
@@ -79,16 +79,6 @@ class _Parser(argparse.ArgumentParser):
         else:
             self.formatter_class = argparse.HelpFormatter
         return super().format_help()
-
-
-def _config_hint(message: str) -> str | None:
-    """Return what to write for an option that is meant as config: `lr=0.1` for `--lr 0.1`."""
-    import re
-
-    meant = re.fullmatch(r"unrecognized arguments: --([\w-]+)[ =](\S+)", message)
-    if meant is None:
-        return None
-    return f"config is written without dashes: {meant[1].replace('-', '_')}={meant[2]}"
 
 
 def _fitted(prog: str) -> argparse.HelpFormatter:
@@ -114,7 +104,11 @@ class _CommandParser(_Parser):
         found, rest = super().parse_known_args(args, namespace)
         if rest and not self._is_intermixed:
             self._is_intermixed = True
-            return self.parse_known_intermixed_args(args)
+            found, rest = self.parse_known_intermixed_args(args)
+            if rest:
+                from gage._internal.cli.unknown_words import options_of, unknown_arguments
+
+                raise unknown_arguments(self.prog, rest, options_of(self), _all_parsers)
         return found, rest
 
 
@@ -127,7 +121,9 @@ def main(argv: Sequence[str]) -> int:
     as_json = "--json" in argv
     try:
         if name is not None and name not in COMMANDS:
-            raise _unknown_command(name)
+            from gage._internal.cli.unknown_words import unknown_command
+
+            raise unknown_command(name, list(COMMANDS))
         args = build_parser([name] if name else list(COMMANDS)).parse_args(argv)
         if args.command is None:
             raise UsageError("which command?", "gage --help")
@@ -151,14 +147,6 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         printer.print_note("interrupted")
         return 130
-
-
-def _unknown_command(name: str) -> UsageError:
-    import difflib
-
-    near = difflib.get_close_matches(name, COMMANDS, 1)
-    hint = f"did you mean {near[0]}?" if near else "gage --help lists them"
-    return UsageError(f"there is no command {printable(name)}", hint)
 
 
 def _system_fault(error: OSError) -> SystemFault:
@@ -196,6 +184,15 @@ def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
         module.add_arguments(command)
         _add_global_options(command, top=False)
     return parser
+
+
+def _all_parsers() -> Mapping[str, argparse.ArgumentParser]:
+    """Return the parsers of all commands."""
+    found = {}
+    for name in COMMANDS:
+        found[name] = argparse.ArgumentParser(prog=f"gage {name}")
+        _import(name).add_arguments(found[name])
+    return found
 
 
 def _add_global_options(parser: argparse.ArgumentParser, top: bool) -> None:
