@@ -313,7 +313,10 @@ class Engine(Protocol):
         """Give the engine jobs; return its words for them, in their order."""
 
     def poll(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> Sequence[JobState]:
-        """Return how it is about jobs, in their order, asking the engine once for all."""
+        """Return how it is about jobs, in their order, asking the engine once for all.
+
+        For none it is only found out whether the engine can be reached.
+        """
 
     def cancel(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> None:
         """End jobs, whether they execute or wait; what those that are gone have left is kept."""

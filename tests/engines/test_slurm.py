@@ -136,6 +136,20 @@ def test_what_slurm_refuses_stays_staged(
     here.gage("start", run).succeeds()
 
 
+def test_where_there_is_no_slurm_nothing_is_submitted(
+    project: Callable[..., Project], tmp_path: Path
+) -> None:
+    here = project({"a.py": "x = 1\n"})
+    env = {"PATH": str(tmp_path)}
+    told = here.gage("run", "a.py", "--on", "slurm", env=env).fails(125, "engine-unreachable")
+    assert "gage: there is no squeue here" in told.err and here.runs() == []
+    (tmp_path / "squeue").write_text("#!/bin/sh\n")
+    (tmp_path / "squeue").chmod(0o755)
+    told = here.gage("run", "a.py", "--on", "slurm", env=env).fails(125, "engine-failed")
+    assert "gage: there is no sbatch here" in told.err
+    assert here.gage("list", "--json").json[0]["status"] == "staged"
+
+
 def test_all_are_submitted_or_none(at_slurm: Bench, cluster: Cluster) -> None:
     gage_file = at_slurm.project.dir / "gage.toml"
     runs = [at_slurm.stage()]

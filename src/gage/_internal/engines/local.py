@@ -78,6 +78,8 @@ class Local:
     def poll(self, tickets: Sequence[Ticket], options: Mapping[str, Any]) -> Sequence[JobState]:
         """Look at what is locked."""
         with _reaching():
+            if not tickets:
+                os.makedirs(_state_dir(), exist_ok=True)
             found = {name: _find_record(name) for name in {each.submission for each in tickets}}
             states = [_state(ticket, found[ticket.submission]) for ticket in tickets]
             for name, record in found.items():

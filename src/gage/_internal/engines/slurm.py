@@ -247,10 +247,9 @@ def _chunks(words: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _iter_queued(tickets: Sequence[Ticket]) -> Iterator[tuple[_Key, JobState]]:
     """Yield what the controller knows of jobs, and maybe of others."""
-    if not tickets:
-        return
     command = ["squeue", "--noheader", "--array", "--states=all", f"--format={_FIELDS}"]
-    ids = {ticket.job.partition("_")[0] for ticket in tickets}
+    # Where none is asked for, any that is answered for, or is unknown, tells of the controller.
+    ids = {ticket.job.partition("_")[0] for ticket in tickets} or {"1"}
     if "" in ids or len(ids) > _MOST_IDS:
         command.append("--me")
     else:
@@ -341,7 +340,9 @@ def _ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         )
     except FileNotFoundError:
         hint = "Slurm is used from machines where its commands are"
-        raise EngineUnreachable(f"there is no {command[0]} here", hint) from None
+        # It was not told, for certain.
+        kind = EngineFailed if command[0] == "sbatch" else EngineUnreachable
+        raise kind(f"there is no {command[0]} here", hint) from None
     except subprocess.TimeoutExpired:
         raise EngineUnreachable(f"{command[0]} does not answer", "repeat it later") from None
 

@@ -53,12 +53,9 @@ def submit_runs(
         EngineFailed: it does not take them; they stay staged.
         UnknownPlugin: no such engine is installed.
     """
-    engine = find_engine(kind)
-    has_files = engine.capabilities(options).has_files
+    engine, has_files = reach(kind, options)
     for run in runs:
         _check(run, has_files)
-    # An engine that is not there is told before anything is noted.
-    engine.poll((), options)
     home = os.path.dirname(runs[0].run_dir)
     runner = keep_runner(home)
     name = f"gage-{os.urandom(6).hex()}"
@@ -82,6 +79,19 @@ def submit_runs(
     for run, note in zip(runs, notes, strict=True):
         write_job(run, note)
     return list(zip(runs, notes, strict=True))
+
+
+def reach(kind: str, options: Mapping[str, Any]) -> tuple[Engine, bool]:
+    """Return an engine that can be reached, and whether its jobs have this runs home.
+
+    Raises:
+        EngineFailed: it cannot be reached, or does not take the options.
+        UnknownPlugin: no such engine is installed.
+    """
+    engine = find_engine(kind)
+    has_files = engine.capabilities(options).has_files
+    engine.poll((), options)
+    return engine, has_files
 
 
 def _submit(

@@ -63,6 +63,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
         from gage._internal.cli.upstream import run_with_upstream
 
         return run_with_upstream(args, context)
+    if engine:
+        from gage._internal.lifecycle.submit import reach
+
+        # Nothing is staged for an engine that is not there.
+        reach(engine.kind, engine.options)
     is_queue = args.on is None and is_queued(args)
     # The command does not wait for the disk: a run that is lost with the machine while it
     # runs cannot be called staged any more.
