@@ -63,7 +63,7 @@ class DaskCluster(Daemons):
 
         def is_up() -> bool:
             code = "import sys, distributed as d; c = d.Client(sys.argv[1], timeout=20)"
-            code += "; print(len(c.scheduler_info(-1)['workers']))"
+            code += "; print(len(c.nthreads()))"
             words = [sys.executable, "-c", code, self.address]
             done = subprocess.run(words, capture_output=True, text=True, timeout=60)
             return done.returncode == 0 and done.stdout.strip() == str(workers)
