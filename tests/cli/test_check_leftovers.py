@@ -382,6 +382,19 @@ def test_the_claim_of_a_run_that_may_have_begun_is_not_given_back(here):
     assert status(here, before_a_power_cut) == status(here, started) == "lost"
 
 
+def test_a_run_that_has_ended_and_was_recorded_in_part(here):
+    run = stage(here)
+    code = "meta.write_time(run, 'started', 1); meta.write_text(run, 'proc/exit', '0')"
+    code = f"from gage._internal.store import meta\nlock.acquire(run); {code}"
+    by_one_that_is_gone(here, run, code)
+    (run / "made.txt").write_text("made")
+    changes = repair(here, Left(run, "a run whose end was recorded in part", "recorded"))
+    assert meta(run, "proc/lock").relative_to(here.dir).as_posix() in changes.gone
+    assert status(here, run) == "completed"
+    here.gage("verify", run.name).succeeds()
+    assert "made.txt" in here.gage("show", run.name, "--files", "--json").out
+
+
 def test_room_that_was_kept_for_the_end_of_a_run(here):
     assert here.gage("run", "killed", "-q").code == -9
     run = here.runs()[-1]
@@ -459,7 +472,7 @@ def test_what_another_host_is_at_is_left_alone(here):
     claimed, ended = here.runs()
     for run in (claimed, ended):
         by_one_that_is_gone(here, run, "lock.acquire(run)")
-        change_lock(run, host="elsewhere")
+        change_lock(run, host="elsewhere", boot_id="another")
     made = here.runs_home / UNMADE
     by_one_that_is_gone(here, made, "lock.announce(run); os.mkdir(run.run_dir)")
     by_one_that_is_gone(here, made, "fs.write_beside(os.path.dirname(run.run_dir) + '/any', b'')")

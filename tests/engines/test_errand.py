@@ -110,3 +110,63 @@ def test_what_is_no_capsule_is_refused(tmp_path: Path) -> None:
     assert said.startswith("its capsule was refused") and not has_begun and not has_left
     # Nothing of it is left on the worker.
     assert list((tmp_path / "place").iterdir()) == []
+
+
+@pytest.fixture
+def brought(project: Callable[..., Project], tmp_path: Path) -> tuple[bytes, Errand]:
+    """A run that is brought, and its errand."""
+    made = project({"work.py": "open('made', 'w').write('made')\n"})
+    run = Path(made.runs_home / made.gage("stage", "work.py").succeeds().out.strip())
+    made.gage("pack", run.name, "-o", str(tmp_path / "run.pyz")).succeeds()
+    folder = str(tmp_path / "away")
+    return (tmp_path / "run.pyz").read_bytes(), Errand(
+        0, run.name, sys.executable, directory=folder
+    )
+
+
+class Bringing(Line):
+    """A line on which a capsule comes, and maybe nothing can be given back."""
+
+    def __init__(self, capsule: bytes, gives: bool = True) -> None:
+        super().__init__("go")
+        self.capsule = capsule
+        self.gives = gives
+
+    def fetch(self) -> Iterator[bytes]:
+        yield self.capsule
+
+    def give(self, chunk: bytes) -> None:
+        if not self.gives:
+            raise RuntimeError("the store is full")
+
+
+def test_what_is_brought_leaves_nothing_where_it_was(brought: tuple[bytes, Errand]) -> None:
+    capsule, errand = brought
+    line = Bringing(capsule)
+    run_errand(errand, line)
+    assert line.told == [("", True, True)]
+    assert list(Path(errand.directory).iterdir()) == []
+
+
+def test_what_cannot_be_given_back_is_kept(brought: tuple[bytes, Errand]) -> None:
+    capsule, errand = brought
+    line = Bringing(capsule, gives=False)
+    run_errand(errand, line)
+    ((said, has_begun, has_left),) = line.told
+    assert (has_begun, has_left) == (True, False)
+    (folder,) = Path(errand.directory).iterdir()
+    assert said.endswith(f": the store is full; what it has left is in {folder} there")
+    assert (folder / "runs" / errand.run_id / "made").read_text() == "made"
+
+
+def test_what_could_not_be_brought_has_not_begun(brought: tuple[bytes, Errand]) -> None:
+    capsule, errand = brought
+    Path(errand.directory).touch()
+    line = Bringing(capsule)
+    run_errand(errand, line)
+    ((said, has_begun, has_left),) = line.told
+    assert "File exists" in said and (has_begun, has_left) == (False, False)
+    line = Bringing(capsule[:-1000])
+    run_errand(errand._replace(directory=""), line)
+    ((said, has_begun, has_left),) = line.told
+    assert said.startswith("its capsule was refused: ") and (has_begun, has_left) == (False, False)

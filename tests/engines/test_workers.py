@@ -125,6 +125,28 @@ def test_what_came_of_jobs_is_kept_until_it_is_at_home(apart: Bench) -> None:
     assert statuses.count("terminated") == 3 - never
 
 
+def test_a_run_whose_runner_is_killed_comes_home_with_what_it_made(apart: Bench) -> None:
+    work = apart.project.dir / "work.sh"
+    work.write_text('echo "begun by $$" >> began; echo made > made.txt; kill -9 $PPID; sleep 9')
+    run = apart.stage()
+    apart.submit(run)
+    apart.until_over(run)
+    assert (apart.status(run), apart.began(run)) == ("terminated", 1)
+    assert (apart.project.runs_home / run / "made.txt").read_text() == "made\n"
+    apart.gage("verify", run).succeeds()
+    apart.gage("start", "--on", "there", run).fails(125, "run-already-started")
+
+
+def test_what_time_it_is_at_a_worker_is_no_matter(apart: Bench) -> None:
+    run = apart.stage(WAIT=1)
+    apart.submit(run)
+    # As if all that happens there were long before.
+    apart.change_note(run, time=apart.note(run)["time"] + 3_600 * 10**6)
+    apart.until_over(run)
+    assert (apart.status(run), apart.began(run)) == ("completed", 1)
+    apart.gage("verify", run).succeeds()
+
+
 def test_a_run_is_lost_with_its_node_and_no_other(apart: Bench) -> None:
     given: Any = apart.given
     lost = apart.stage(WAIT=600)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from gage._internal import fs
 from gage._internal.catalog.find import list_runs
 from gage._internal.catalog.leftovers import find_leftovers
+from gage._internal.lifecycle.conclude import conclude_run
 from gage._internal.store import status
 from gage._internal.store.record import find_record
 from gage._internal.store.verify import verify as verify_all
@@ -227,7 +228,9 @@ class World:
 
     def check_clean(self) -> None:
         """Make sure that nothing is left of what was interrupted."""
-        left = [f"{each.path}: {each.what}" for each in find_leftovers(str(self.home))]
+        left = [
+            f"{each.path}: {each.what}" for each in find_leftovers(str(self.home), conclude_run)
+        ]
         left += [str(path) for path in self.project.rglob(".*") if fs.find_name_beside(path.name)]
         if left:
             raise Fault("left over: " + "; ".join(left))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from gage._internal.errors import AlreadyStarted, RunChanged
 from gage._internal.lifecycle.resume import find_gone, take_over
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import attempts, lock, manifest
+from gage._internal.store.heartbeat import Heart
 from gage._internal.store.record import read_record
 from gage._internal.store.status import run_status
 from gage._internal.store.verify import compare_run
@@ -270,6 +272,49 @@ class TestHalfDone:
             assert told.read_text().count(run.id) == 1
         assert step > 1
 
+    def test_who_was_suspended_before_it_had_the_lock_does_not_execute(
+        self, make_staged, told: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_staged("sh", "-c", STAY)
+        lose(run)
+        gone = find_gone(run)
+        assert gone is not None
+        monkeypatch.setattr("gage._internal.lifecycle.resume._LONGEST_TAKING", 0)
+        real = attempts.claim_next
+
+        def suspended(*args: Any) -> None:
+            real(*args)
+            # Meanwhile others think that it is gone, and one goes on.
+            path = meta_file(run, "attempts/2.json")
+            path.write_bytes(meta_file(run, "attempts/1.json").read_bytes())
+
+        monkeypatch.setattr(attempts, "claim_next", suspended)
+        with pytest.raises(AlreadyStarted, match="meanwhile"):
+            take_over(run, gone)
+
+    def test_who_has_the_right_to_go_on_takes_the_lock_back(self, make_staged, told: Path) -> None:
+        run = make_staged("sh", "-c", STAY)
+        lose(run)
+        gone = find_gone(run)
+        assert gone is not None
+        take_over(run, gone)
+        lost: list[bool] = []
+        heart = Heart(run, lambda: lost.append(True))
+        assert heart.beat()
+        another = proc.this_process()._replace(pid=1)
+        lock.pass_on(run, another, 15)
+        assert heart.beat() and lost == []
+        holder = lock.find_holder(run)
+        assert holder is not None and holder.process == proc.this_process()
+        # That one has the right to now.
+        attempts.claim_next(run, 2, another)
+        record = json.loads(read(run, "attempts/2.json"))
+        path = meta_file(run, "attempts/2.json")
+        path.chmod(0o644)
+        path.write_text(json.dumps({**record, "next": another._asdict()}))
+        lock.pass_on(run, another, 15)
+        assert not heart.beat() and lost == [True]
+
 
 class TestOnAnotherHost:
     """Each with a beat of its own, since what is waited for here are twelve of them."""
@@ -306,6 +351,38 @@ class TestOnAnotherHost:
         assert first.process is not None
         assert first.process.host == "elsewhere"
         assert told.read_text() == f"{run.id} 1\n{run.id} 2\n"
+
+    def test_another_machine_of_the_same_name_is_not_this_one(
+        self, make_staged, told: Path
+    ) -> None:
+        run = make_staged("sh", "-c", STAY, opdef=resumable())
+        lose(run)
+        there = proc.this_process()._replace(boot_id="another")
+        lock.pass_on(run, there, 0.2)
+        assert run_status(run) == "running"
+        with pytest.raises(AlreadyStarted):
+            start_run(run)
+        # Or it was this one, and has been started anew since.
+        wait_until(lambda: run_status(run) == "lost")
+        assert start_run(run).exit_code == 0
+
+    def test_a_machine_that_gets_another_name_goes_on(self, make_staged, told: Path) -> None:
+        run = make_staged("sh", "-c", "echo ready; until [ -e go ]; do sleep 0.1; done")
+        script = (
+            'hostname before; "$@" & until [ -e after ]; do sleep 0.1; done;'
+            " hostname after; touch named; wait $!"
+        )
+        words = ("sh", "-c", script, "sh")
+        folder = Path(run.run_dir).parent
+        starter = begin(run, START, "unshare", "-u", *words, cwd=folder)
+        wait_for_output(run)
+        (folder / "after").touch()
+        wait_until((folder / "named").exists)
+        time.sleep(1)
+        assert run_status(run) == "running"
+        Path(run.run_dir, "go").touch()
+        assert starter.wait() == 0
+        assert run_status(run) == "completed"
 
     def test_nobody_waits_for_one_that_cannot_go_on(self, make_staged, told: Path) -> None:
         run = make_staged("sh", "-c", STAY)
@@ -391,10 +468,7 @@ class TestJob:
         assert [job.wait() for job in jobs] == [128 + signal.SIGTERM] * 4
         record = read_record(run)
         assert record.status == "terminated"
-        assert (
-            record.reason
-            == "its runner was gone when it was started again, and it is not resumable"
-        )
+        assert record.reason == "its runner was gone before it had ended"
         assert told.read_text() == f"{run.id} 1\n"
         assert compare_run(run).faults == []
         assert {e.path for e in manifest.read_manifest(run).ended or ()} == {"made"}

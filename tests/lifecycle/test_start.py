@@ -13,13 +13,14 @@ import pytest
 
 from gage._internal import proc
 from gage._internal.errors import AlreadyStarted, IncompatibleSystem, NotStaged, RunChanged
+from gage._internal.lifecycle.conclude import conclude_run
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import layout, lock, manifest
 from gage._internal.store.logs import parse_file_event
 from gage._internal.store.output import iter_pieces
 from gage._internal.store.record import read_record
 from gage._internal.store.status import run_status
-from gage._internal.store.verify import verify
+from gage._internal.store.verify import compare_run, verify
 from gage._internal.types import Run
 from runs_on_disk import files_below, meta_file, read
 
@@ -339,6 +340,24 @@ class TestSignals:
 
 
 class TestKilledRunner:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    def test_what_has_ended_is_recorded_before_a_signal_does_its_work(
+        self, make_staged, number: signal.Signals
+    ) -> None:
+        # Its summary is read when somebody writes it.
+        run = make_staged("mkfifo", "summary.json", opdef={"summary": "summary.json"})
+        starter = begin(run, stderr=subprocess.DEVNULL)
+        wait_until(meta_file(run, "proc/exit").exists)
+        starter.send_signal(number)
+        with open(Path(run.run_dir, "summary.json"), "w") as file:
+            time.sleep(0.2)
+            assert starter.poll() is None
+            file.write('{"loss": 1}')
+        assert starter.wait() in (-number, 1)
+        assert run_status(run) == "completed"
+        assert read_record(run).summary == {"loss": 1}
+        assert meta_file(run, "stopped").exists() and not meta_file(run, "proc/lock").exists()
+
     def test_leaves_a_run_that_is_lost(self, make_staged) -> None:
         run = make_staged("sh", "-c", "echo first; echo $$ > pid; exec sleep 100")
         starter = begin(run)
@@ -375,6 +394,12 @@ class TestKilledRunner:
             assert status in ("lost", "completed"), (call, step)
             with pytest.raises(AlreadyStarted):
                 start_run(run)
+            if meta_file(run, "proc/exit").exists() or meta_file(run, "proc/lock").exists():
+                is_recorded = meta_file(run, "stopped").exists()
+                assert conclude_run(run) != is_recorded, (call, step)
+                expected = "completed" if status == "completed" else "terminated"
+                assert run_status(run) == expected, (call, step)
+                assert compare_run(run).faults == [], (call, step)
         assert step > 1
 
 

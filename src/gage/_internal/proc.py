@@ -55,10 +55,9 @@ def is_alive(process: ProcessId) -> bool | None:
     A zombie does not run any more. Another host's process, or one of another container on this
     host, cannot be seen.
     """
-    if process.host != os.uname().nodename:
-        return None
     if process.boot_id != _boot_id():
-        return False
+        # A machine's name may change while it runs; this does not.
+        return False if process.host == os.uname().nodename else None
     if process.pid_namespace != _pid_namespace():
         return None
     stat = _stat(process.pid)

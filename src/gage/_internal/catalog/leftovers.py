@@ -20,7 +20,7 @@ from gage._internal import fs, proc
 from gage._internal.catalog.trash import move_run, parts, purge_run, trash_dir
 from gage._internal.errors import GageError, RunDamaged
 from gage._internal.portable.arrival import finish_arrival, is_arrival
-from gage._internal.store import layout, lock
+from gage._internal.store import layout, lock, status
 from gage._internal.store.attributes import find_where
 from gage._internal.store.failure import record_failed_staging
 from gage._internal.store.jobs import find_job
@@ -50,23 +50,27 @@ class Leftover(NamedTuple):
     path: str
     what: str
     remedy: str
-    clear: Callable[[], None] | None
+    clear: Callable[[], object] | None
     alone: bool = False
 
 
-def find_leftovers(home: str) -> list[Leftover]:
+# Records the end of a run whose runner is gone.
+Conclude = Callable[[Run], object]
+
+
+def find_leftovers(home: str, conclude: Conclude) -> list[Leftover]:
     """Return what interrupted commands left in a runs home and its trash."""
-    return list(_iter_leftovers(os.path.abspath(home)))
+    return list(_iter_leftovers(os.path.abspath(home), conclude))
 
 
-def clear_leftovers(home: str) -> list[tuple[Leftover, str | None]]:
+def clear_leftovers(home: str, conclude: Conclude) -> list[tuple[Leftover, str | None]]:
     """Clear what interrupted commands left; return what it was, each with why it could not be."""
     done: dict[tuple[str, str], tuple[Leftover, str | None]] = {}
     with _alone(home, wait=True) as is_alone:
         for _ in range(_MOST_ROUNDS):
             found = [
                 each
-                for each in find_leftovers(home)
+                for each in find_leftovers(home, conclude)
                 if each.clear and (is_alone or not each.alone)
                 if (each.path, each.what) not in done
             ]
@@ -130,7 +134,7 @@ def _alone(home: str, wait: bool) -> Iterator[bool]:
         os.close(fd)
 
 
-def _iter_leftovers(home: str) -> Iterator[Leftover]:
+def _iter_leftovers(home: str, conclude: Conclude) -> Iterator[Leftover]:
     trash = trash_dir(home)
     names, deleted = _list(home), _list(trash)
     marks, busy = _marks(home, names)
@@ -146,6 +150,8 @@ def _iter_leftovers(home: str) -> Iterator[Leftover]:
         yield from _of_run(Run(run_id, os.path.join(home, run_id)), marks.get(run_id, ()))
     for run_id in sorted(_run_ids(deleted) - busy - moved):
         yield from _of_run(Run(run_id, os.path.join(trash, run_id)), ())
+    for run_id in sorted(_run_ids(names) - busy - moved):
+        yield from _cut_short(Run(run_id, os.path.join(home, run_id)), conclude)
     yield from _files_left(home, names)
     run_dirs = [os.path.join(home, run_id) for run_id in _run_ids(names)]
     run_dirs += [os.path.join(trash, run_id) for run_id in _run_ids(deleted)]
@@ -411,6 +417,17 @@ def _of_lost_holder(run: Run, holder: Holder) -> Iterator[Leftover]:
     if os.path.lexists(spare):
         what = "room that was kept for the end of a run"
         yield Leftover(spare, what, "removed", lambda: fs.remove_file(spare))
+
+
+def _cut_short(run: Run, conclude: Conclude) -> Iterator[Leftover]:
+    """Yield a run whose command has ended, and whose runner was gone before all was recorded."""
+    try:
+        is_cut = status.is_cut(run, lock.find_holder(run))
+    except RunDamaged:
+        return
+    if is_cut:
+        what = "a run whose end was recorded in part"
+        yield Leftover(run.run_dir, what, "recorded", lambda: conclude(run), alone=True)
 
 
 def _has_not_begun(run: Run) -> bool:

@@ -293,11 +293,15 @@ class StopSignals:
     """Collects, once entered, signals that ask the run to stop, with where they come from.
 
     Entered before the run is claimed, so that none comes between claim and command and leaves a
-    run that nobody attends. While a command runs, a thread takes over from the handlers. Outside
-    the main thread, where neither is possible, signals stay with whoever handles them.
+    run that nobody attends. While a command runs, a thread takes over from the handlers. What comes
+    when it has ended does its work after this, so that what the run has made is recorded; `late` is
+    called at once. Outside the main thread, where none of this is possible, signals stay with
+    whoever handles them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, late: Callable[[], object] = lambda: None) -> None:
+        self._late = late
+        self._has_run = False
         self._caught: list[tuple[int, bool]] = []
         self._wake: _Wake | None = None
         self._handlers: dict[int, object] = {}
@@ -317,6 +321,8 @@ class StopSignals:
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        for number, _ in self.take():
+            os.kill(os.getpid(), number)
 
     def watch(self, wake: _Wake) -> None:
         """Wake `wake` when a signal comes, from now on knowing its sender where possible."""
@@ -338,6 +344,7 @@ class StopSignals:
             self._watcher = None
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._blocked)
         self._wake = None
+        self._has_run = True
 
     def take(self) -> list[tuple[int, bool]]:
         """Return the signals that came since the last call: number, and whether the terminal's."""
@@ -353,6 +360,8 @@ class StopSignals:
 
     def _handle(self, number: int, frame: object) -> None:
         self._add(number, False)
+        if self._has_run:
+            self._late()
 
     def _add(self, number: int, by_terminal: bool) -> None:
         self._caught.append((number, by_terminal))

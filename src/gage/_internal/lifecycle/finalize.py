@@ -161,6 +161,9 @@ def _read_summary(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     try:
         summary = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if not meta.has_meta(run, layout.EXIT):
+            # It was being written.
+            return {}
         raise ValueError(f"{printable(name)} is not JSON: {error}") from None
     if not isinstance(summary, dict):
         raise ValueError(f"{printable(name)} is not a JSON object")
@@ -171,6 +174,9 @@ def _output_summary(run: Run, patterns: Mapping[str, str]) -> dict[str, Any]:
     """Return, for each name, what its pattern's group matched last in a line of the output."""
     compiled = {name: re.compile(pattern) for name, pattern in patterns.items()}
     found: dict[str, Any] = {}
+    if not os.path.exists(layout.output_path(run, RUN)):
+        # Its runner was gone before it had opened that.
+        return found
     with open(layout.output_path(run, RUN), "rb") as lines:
         for line in lines:
             text = line.decode(errors="surrogateescape")

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 from gage._internal import clock, proc
 from gage._internal.errors import EngineFailed, EngineUnreachable, GageError, NotRunning
+from gage._internal.lifecycle.conclude import conclude_run
 from gage._internal.portable.unpack import unpack_capsule
 from gage._internal.proc import this_process
 from gage._internal.store import layout, lock, meta, status
+from gage._internal.store.heartbeat import Heart
 from gage._internal.store.jobs import (
     JobNote,
     find_job,
@@ -228,6 +230,9 @@ def _settle_here(run: Run, note: JobNote, state: JobState) -> Standing:
     """Settle a job that is gone, and did or would have done all in this runs home."""
     # What a network file system tells of files that are not there is old, unless one has looked.
     os.listdir(layout.run_meta_dir(run))
+    if status.is_cut(run, lock.find_holder(run)):
+        with suppress(GageError, OSError):
+            conclude_run(run)
     found = status.run_status(run)
     if found == status.STAGED:
         returned = _give_back(run, note, state)
@@ -280,23 +285,26 @@ def _settle_there(run: Run, note: JobNote, state: JobState, engine: Engine) -> S
         if before is not None and before.process != stand_in(note) and before.alive is not False:
             # Somebody else is at it: submitting was interrupted before it was this job's.
             return Standing(run, note, state)
-        lock.pass_on(run, this_process())
+        lock.pass_on(run, this_process(), lock.heartbeat())
         lock.keep(run)
         try:
-            has_come = _collect(run, note, engine)
+            # It may be much, and others are to see that somebody is at it.
+            with Heart(run, lambda: None).beating():
+                kept = _collect(run, note, state, engine)
         except (GageError, OSError) as error:
             lock.pass_on(run, stand_in(note))
             return Standing(run, note, state, str(error))
+        meta.look_again(run)
         if has_stopped(run, note):
             lock.release(run)
             return _be_over(run, note, state)
         was_not_given = not note.job and state.has_begun is None
-        if has_come or state.has_begun is False or was_not_given:
-            # It came as it was sent; or it was never begun; or submitting it was interrupted.
+        if kept is None and (state.has_begun is False or was_not_given):
+            # It was never begun; or submitting it was interrupted.
             _forget(run, note, state)
             lock.release(run)
             return Standing(run, note, state, is_over=True, was_returned=True)
-        return _lose(run, note, state)
+        return _lose(run, note, state, kept)
 
 
 def _be_over(run: Run, note: JobNote, state: JobState) -> Standing:
@@ -306,22 +314,31 @@ def _be_over(run: Run, note: JobNote, state: JobState) -> Standing:
     return Standing(run, note, state, is_over=True)
 
 
-def _collect(run: Run, note: JobNote, engine: Engine) -> bool:
-    home = os.path.dirname(run.run_dir)
-    submissions = os.path.join(home, layout.SUBMISSIONS)
+def _collect(run: Run, note: JobNote, state: JobState, engine: Engine) -> str | None:
+    """Bring home what a job has left; return the path of a capsule that tells of no end.
+
+    Such a one came of a worker whose runner was killed; it is kept beside what was submitted.
+    """
+    submissions = os.path.join(os.path.dirname(run.run_dir), layout.SUBMISSIONS)
     with tempfile.TemporaryDirectory(prefix=".coming-", dir=submissions) as folder:
         path = os.path.join(folder, f"{run.id}.zip")
-        has_come = engine.collect(_ticket(note), path, note.options)
-        if has_come:
-            unpack_capsule(path, home)
-        return has_come
+        if not engine.collect(_ticket(note), path, note.options):
+            return None
+        unpack_capsule(path, os.path.dirname(run.run_dir))
+        if has_stopped(run, note):
+            return None
+        kept = os.path.join(submissions, note.submission, f"{run.id}.zip")
+        os.replace(path, kept)
+        return kept
 
 
-def _lose(run: Run, note: JobNote, state: JobState) -> Standing:
-    """Record that a run was begun elsewhere, and that nothing of it is left."""
+def _lose(run: Run, note: JobNote, state: JobState, kept: str | None) -> Standing:
+    """Record that a run was begun elsewhere, and that nothing of it is left, or no end."""
     said = f": {state.said}" if state.said else ""
     where = f", where it executed on {state.host}" if state.host else ""
     log_action(run, f"Lost at {note.engine}{where}{said}")
+    if kept is not None:
+        log_action(run, f"What it had made by then is in {kept}")
     meta.write_time(run, layout.STARTED, clock.now())
     standing = _be_over(run, note, state)
     lock.release(run)

@@ -25,6 +25,7 @@ from gage._internal.store.seal import reopen_seal
 from gage._internal.types import Run
 
 _POLL = 0.5
+_OPEN = (status.LOST, status.TERMINATED)
 # Microseconds that a process may take from its right to the next attempt to the lock.
 _LONGEST_TAKING = 180 * 10**6
 
@@ -58,7 +59,11 @@ def find_gone(
         return None
     found = status.run_status(run)
     holder = lock.find_holder(run)
-    if found not in (status.LOST, status.TERMINATED) and not (found == status.STAGED and holder):
+    is_cut = status.is_cut(run, holder)
+    if not (is_cut or found in _OPEN or (found == status.STAGED and holder)):
+        return None
+    if to_execute and is_cut and found not in _OPEN:
+        # Its command has ended by itself: only that is to be recorded.
         return None
     made = attempts.list_attempts(run)
     stopped = meta.find_time(run, layout.STOPPED)
@@ -70,6 +75,9 @@ def find_gone(
     if holder:
         # It may have gone on with a run that had ended when its status was looked at.
         is_there = is_alive(holder.process)
+        if is_there is False and holder.beats and not lock.is_of_this_boot(holder):
+            # Another machine may have the name of this one.
+            is_there = holder.alive
         if is_there or (is_there is None and not _stays_untouched(run, holder, notice)):
             return None
     held = holder.process if holder else None
@@ -108,6 +116,9 @@ def take_over(run: Run, gone: Gone) -> Sequence[int]:
     if now != (gone.holder, gone.stopped, gone.has_begun):
         raise AlreadyStarted(f"run {run.id} was started by another process meanwhile")
     lock.pass_on(run, this_process(), lock.heartbeat())
+    if len(attempts.list_attempts(run)) != gone.attempt:
+        # This process was suspended for long: another has the right to go on by now, and finds out.
+        raise AlreadyStarted(f"run {run.id} was started by another process meanwhile")
     return _end_what_is_left(run)
 
 
@@ -124,7 +135,13 @@ def _end_what_is_left(run: Run) -> Sequence[int]:
 
 
 def reopen(run: Run) -> None:
-    """Open a run that was taken over again: nothing tells of its end any more.
+    """Open a run that was taken over again: nothing tells of its end any more."""
+    open_again(run)
+    attempts.forget_end(run)
+
+
+def open_again(run: Run) -> None:
+    """Open the record of a run that was taken over again; what its command exited with stays.
 
     The seal comes first: without what it says of the end, the rest may be in any state.
     """
@@ -136,7 +153,6 @@ def reopen(run: Run) -> None:
     for phase in output.phases(run):
         for path in (layout.output_path(run, phase), layout.output_index_path(run, phase)):
             fs.make_writable(path)
-    attempts.forget_end(run)
 
 
 def _stays_untouched(run: Run, holder: lock.Holder, notice: Notice) -> bool:

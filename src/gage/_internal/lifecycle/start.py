@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from gage._internal import clock, fs, proc
-from gage._internal.errors import AlreadyStarted, NotStaged, RunChanged
+from gage._internal.errors import AlreadyStarted, GageError, NotStaged, RunChanged
 from gage._internal.fs import Stamp
 from gage._internal.lifecycle.containers import container_command
 from gage._internal.lifecycle.environment import (
@@ -110,37 +110,46 @@ def _start(
         if is_fresh:
             _give_back(run, is_fresh)
         raise
-    with StopSignals() as signals, ExitStack() as stack:
-        left = _claim(run, gone)
-        try:
-            if gone and gone.has_begun:
-                stamps = _of_staged(run, stamps)
-                reopen(run)
-            if left:
-                log_action(run, f"Ended what an attempt before left: {_listed(left)}")
-            log_action(run, f"Verified {counted(len(stamps), 'file')}")
-            for each in unmet:
-                needed = each.requirement
-                told = f"needs {needed.text} (by {needed.by}), here is: {each.found}"
-                log_action(run, f"Told to start all the same: {told}")
-            stack.enter_context(linked(environment))
-            fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
-            if isolation:
-                isolation.record()
-            attempt = len(list_attempts(run)) + 1
-            number = f"attempt {attempt}: " if attempt > 1 else ""
-            log_action(run, f"Starting {number}" + " ".join(command.args))
-            if not meta.has_meta(run, layout.STARTED):
-                meta.write_time(run, layout.STARTED, clock.now())
-        except OSError:
-            # Nothing has run: the run stays staged.
-            _remove_spare(run)
-            _give_back(run, is_fresh)
-            raise
-        heart = Heart(run, lambda: proc.send_signal(proc.run_processes(run.id), signal.SIGKILL))
-        doing = _Doing(run, attempt, environment, secrets, isolation, heart, timeout)
-        ended, error = _execute(doing, command, echo, signals)
-    return _end(doing, ended, error, stamps)
+
+    def tell_late() -> None:
+        notice(f"run {run.id} has ended: what it made is being recorded")
+
+    with StopSignals(tell_late) as signals:
+        with ExitStack() as stack:
+            left = _claim(run, gone)
+            is_stamped = meta.has_meta(run, layout.STARTED)
+            try:
+                if gone and gone.has_begun:
+                    stamps = _of_staged(run, stamps)
+                    reopen(run)
+                if left:
+                    log_action(run, f"Ended what an attempt before left: {_listed(left)}")
+                log_action(run, f"Verified {counted(len(stamps), 'file')}")
+                for each in unmet:
+                    needed = each.requirement
+                    told = f"needs {needed.text} (by {needed.by}), here is: {each.found}"
+                    log_action(run, f"Told to start all the same: {told}")
+                stack.enter_context(linked(environment))
+                fs.replace_file(layout.meta_path(run, layout.SPARE), bytes(_SPARE_BYTES))
+                if isolation:
+                    isolation.record()
+                attempt = len(list_attempts(run)) + 1
+                number = f"attempt {attempt}: " if attempt > 1 else ""
+                log_action(run, f"Starting {number}" + " ".join(command.args))
+                if not is_stamped:
+                    meta.write_time(run, layout.STARTED, clock.now())
+                recorder = _Recorder(run, echo)
+            except (OSError, GageError):
+                # Nothing has run: the run stays staged.
+                if not is_stamped:
+                    fs.remove_file(layout.meta_path(run, layout.STARTED))
+                _remove_spare(run)
+                _give_back(run, is_fresh)
+                raise
+            heart = Heart(run, lambda: proc.send_signal(proc.run_processes(run.id), signal.SIGKILL))
+            doing = _Doing(run, attempt, environment, secrets, isolation, heart, timeout)
+            ended, error = _execute(doing, command, recorder, signals)
+        return _end(doing, ended, error, stamps)
 
 
 def _isolate(
@@ -164,14 +173,14 @@ class _Doing(NamedTuple):
 
 
 def _execute(
-    doing: _Doing, command: OpCmd, echo: Output, signals: StopSignals
+    doing: _Doing, command: OpCmd, recorder: _Recorder, signals: StopSignals
 ) -> tuple[Ended, str | None]:
     """Run the command; return how it ended, and what failed that is not its own exit."""
     run, environment, isolation = doing.run, doing.environment, doing.isolation
     if not doing.heart.beat():
         # This process was suspended since its claim, and another has gone on: nothing begins.
+        recorder.let_go()
         return Ended("SIGKILL"), None
-    recorder = _Recorder(run, echo)
     output = MaskedOutput(Mask(doing.secrets.values()), recorder.write)
     own = {"PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"), **command.env}
     own |= {**environment.variables, **doing.secrets, **run_env(run)}
@@ -362,6 +371,10 @@ class _Recorder:
             except OSError as error:
                 self._error = f"output was not captured to its end: {error.strerror}"
         self._echo(stream, data)
+
+    def let_go(self) -> None:
+        """Leave the files to another process."""
+        self._writer.let_go()
 
     def close(self) -> str | None:
         """Close the files; return what went wrong, if anything did."""

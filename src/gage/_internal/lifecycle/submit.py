@@ -63,7 +63,10 @@ def submit_runs(
     os.makedirs(folder)
     fs.replace_file(os.path.join(folder, _RUNS), meta.json_bytes([run.run_dir for run in runs]))
     process, now = this_process(), clock.now()
-    notes = [JobNote(kind, options, name, number, "", process, now) for number in range(len(runs))]
+    notes = [
+        JobNote(kind, options, name, number, "", process, now, ended_before=_find_end(run))
+        for number, run in enumerate(runs)
+    ]
     noted: list[Run] = []
     try:
         for run, note in zip(runs, notes, strict=True):
@@ -79,6 +82,10 @@ def submit_runs(
     for run, note in zip(runs, notes, strict=True):
         write_job(run, note)
     return list(zip(runs, notes, strict=True))
+
+
+def _find_end(run: Run) -> int | None:
+    return meta.find_time(run, layout.STOPPED)
 
 
 def reach(kind: str, options: Mapping[str, Any]) -> tuple[Engine, bool]:

@@ -35,6 +35,7 @@ MODULES: tuple[str, ...] = (
     "gage._internal.errors",
     "gage._internal.fs",
     "gage._internal.lifecycle",
+    "gage._internal.lifecycle.conclude",
     "gage._internal.lifecycle.containers",
     "gage._internal.lifecycle.environment",
     "gage._internal.lifecycle.execute",

@@ -87,11 +87,7 @@ def run_errand(errand: Errand, line: Line) -> None:
         answer = line.begin(socket.gethostname())
     if answer != "go":
         return
-    try:
-        done = (_execute_at_home if errand.listing else _execute_brought)(errand, line)
-    except (OSError, ValueError) as error:
-        # Whether it began is not known; so it may have.
-        done = f"on {socket.gethostname()}: {error}", True, False
+    done = (_execute_at_home if errand.listing else _execute_brought)(errand, line)
     line.end(*done)
 
 
@@ -105,8 +101,12 @@ def _execute_at_home(errand: Errand, line: Line) -> tuple[str, bool, bool]:
     if hashlib.sha256(listing).hexdigest() != errand.sha256:
         return f"{socket.gethostname()} does not have the files of the runs home", False, False
     args = ("job", "--of", errand.listing, str(errand.number))
-    code, last = _execute(errand, errand.runner, args, line)
-    has_begun = _has_begun(json.loads(listing)[errand.number])
+    run_dir = json.loads(listing)[errand.number]
+    try:
+        code, last = _execute(errand, errand.runner, args, line)
+    except OSError as error:
+        return f"on {socket.gethostname()}: {error}", _has_begun(run_dir), False
+    has_begun = _has_begun(run_dir)
     # What a run that has begun exits with is on its record.
     is_known = has_begun and code != _CANNOT
     return ("" if is_known else f"exit status {code}: {last}"), has_begun, False
@@ -114,10 +114,11 @@ def _execute_at_home(errand: Errand, line: Line) -> tuple[str, bool, bool]:
 
 def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool, bool]:
     """Execute the run of a capsule; return what `end` is told."""
-    if errand.directory:
-        os.makedirs(errand.directory, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="gage-", dir=errand.directory or None)
+    folder = ""
     try:
+        if errand.directory:
+            os.makedirs(errand.directory, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix="gage-", dir=errand.directory or None)
         capsule = os.path.join(folder, "run.pyz")
         with open(capsule, "wb") as file:
             for chunk in line.fetch():
@@ -125,21 +126,38 @@ def _execute_brought(errand: Errand, line: Line) -> tuple[str, bool, bool]:
         home = os.path.join(folder, "runs")
         run_dir = os.path.join(home, errand.run_id)
         refused = _call(errand, capsule, "unpack", home)
-        if refused:
-            return f"its capsule was refused: {refused}", False, False
-        code, last = _execute(errand, capsule, ("job", run_dir), line)
-        if not _has_begun(run_dir):
-            return f"exit status {code}: {last}", False, False
-        left = os.path.join(folder, "left.pyz")
-        refused = _call(errand, capsule, "pack", "-o", left, run_dir)
-        if refused:
-            return f"what it has left cannot be packed: {refused}", True, False
-        with open(left, "rb") as file:
-            for chunk in iter(lambda: file.read(CHUNK), b""):
-                line.give(chunk)
-        return "", True, True
-    finally:
+    except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
+        return f"on {socket.gethostname()}: {error}", False, False
+    if refused:
+        shutil.rmtree(folder, ignore_errors=True)
+        return f"its capsule was refused: {refused}", False, False
+    said = ""
+    try:
+        code, last = _execute(errand, capsule, ("job", run_dir), line)
+        said = f"exit status {code}: {last}"
+        if _has_begun(run_dir):
+            # A runner that was killed has recorded no end.
+            _call(errand, capsule, "job", "--end", run_dir)
+            _give_back(errand, capsule, run_dir, line)
+    except Exception as error:
+        said = f"on {socket.gethostname()}: {error}"
+        if _has_begun(run_dir):
+            # It is all that there is of what was made.
+            return f"{said}; what it has left is in {folder} there", True, False
+    has_begun = _has_begun(run_dir)
+    shutil.rmtree(folder, ignore_errors=True)
+    return ("", True, True) if has_begun else (said, False, False)
+
+
+def _give_back(errand: Errand, capsule: str, run_dir: str, line: Line) -> None:
+    left = os.path.join(os.path.dirname(capsule), "left.pyz")
+    refused = _call(errand, capsule, "pack", "-o", left, run_dir)
+    if refused:
+        raise OSError(f"what it has left cannot be packed: {refused}")
+    with open(left, "rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK), b""):
+            line.give(chunk)
 
 
 def _has_begun(run_dir: str) -> bool:

@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
-from gage._internal.lifecycle.finalize import finalize_run
-from gage._internal.lifecycle.resume import Gone, find_gone, reopen, take_over
+from gage._internal.lifecycle.conclude import conclude_run
 from gage._internal.lifecycle.start import start_run
 from gage._internal.store import layout, lock, meta, status
 from gage._internal.store.attempts import is_resumable
@@ -65,30 +64,25 @@ def execute_job(run: Run, tell: Tell = lambda sentence: None) -> int:
                 tell(outcome.error)
             tell(f"run {name} is {status.run_status(run)}")
             return outcome.exit_code or (1 if outcome.error else 0)
-        if found == status.LOST:
-            gone = find_gone(run, tell)
-            if gone:
-                _end(run, gone)
-            else:
+        if found == status.LOST or status.is_cut(run, lock.find_holder(run)):
+            if not conclude_run(run, tell):
                 time.sleep(_POLL)
             continue
         return _exit_code(run, found, tell)
 
 
+def end_job(run: Run, tell: Tell = lambda sentence: None) -> None:
+    """Record the end of a run that has begun, if that was not done; it does not execute any more.
+
+    Raises:
+        GageError: it cannot be recorded.
+    """
+    if not meta.has_meta(run, layout.STOPPED):
+        conclude_run(run, tell)
+
+
 def _is_open(found: str) -> bool:
     return found in (status.LOST, status.TERMINATED)
-
-
-def _end(run: Run, gone: Gone) -> None:
-    """End a run that was started, of which nobody sees the end any more."""
-    try:
-        take_over(run, gone)
-    except AlreadyStarted:
-        return
-    who = lock.Holder(gone.process, alive=False) if gone.process else "its process"
-    reopen(run)
-    log_action(run, f"Ended: {who} is gone, and it is not resumable")
-    finalize_run(run, hook=False)
 
 
 def _exit_code(run: Run, found: str, tell: Tell) -> int:

@@ -22,7 +22,7 @@ from gage._internal.lifecycle.stop import stop_run
 from gage._internal.portable.capsule import has_runs
 from gage._internal.portable.pack import pack_runs
 from gage._internal.portable.unpack import Inside, looking_inside, unpack_capsule, verify_capsule
-from gage._internal.runner.job import execute_job
+from gage._internal.runner.job import end_job, execute_job
 from gage._internal.store import layout, lock, meta
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.following import iter_output
@@ -85,6 +85,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
     job.add_argument("run", metavar="RUN_DIR|NUMBER")
     job.add_argument(
         "--of", metavar="FILE", help="a JSON list of run directories that NUMBER is one of, from 0"
+    )
+    job.add_argument(
+        "--end",
+        action="store_true",
+        help="only record the end of a run that has begun, whose runner is gone",
     )
     stop = commands.add_parser("stop", help="stop a run with all its processes")
     stop.add_argument("run", metavar="RUN_DIR")
@@ -253,6 +258,9 @@ def _job(args: argparse.Namespace, capsule: str) -> int:
     run_dir = args.run
     if args.of:
         run_dir = json.loads(fs.read_bytes(args.of))[int(args.run)]
+    if args.end:
+        end_job(_run_at(run_dir), _tell)
+        return 0
     return execute_job(_run_at(run_dir), _tell)
 
 

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from gage._internal.proc import this_process
 from gage._internal.store import lock
+from gage._internal.store.attempts import list_attempts
 from gage._internal.types import Run
 
 
@@ -25,13 +27,24 @@ class Heart:
     def beat(self) -> bool:
         """Touch the lock; tell whether the run is still this process's own."""
         try:
-            self.is_lost = self.is_lost or not lock.touch(self._run)
+            self.is_lost = self.is_lost or not (lock.touch(self._run) or self._takes_back())
         except OSError:
             # Full or away for a moment: the next beat may be seen.
             pass
         if self.is_lost:
             self._lost()
         return not self.is_lost
+
+    def _takes_back(self) -> bool:
+        """Take the lock back from a process that took it after the right to had gone to this one.
+
+        That process was suspended before it took the lock, and executes nothing.
+        """
+        made = list_attempts(self._run)
+        if not made or made[-1].next != this_process() or not lock.find_holder(self._run):
+            return False
+        lock.pass_on(self._run, this_process(), lock.heartbeat())
+        return True
 
     @contextmanager
     def beating(self) -> Iterator[None]:

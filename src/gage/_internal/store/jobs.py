@@ -26,7 +26,8 @@ class JobNote(NamedTuple):
     `submission` names the jobs that were submitted together, `number` this one among them, and
     `job` is the engine's own word for it, "" while that is not known. `submitter` is the process
     that asks the engine. `time` is in microseconds since the epoch. `is_over` tells that nothing
-    more comes of the job, where the run itself does not tell.
+    more comes of the job, where the run itself does not tell. `ended_before` is when the run had
+    ended before it was given to the engine, if it had: of one that is resumable.
     """
 
     engine: str
@@ -37,6 +38,7 @@ class JobNote(NamedTuple):
     submitter: ProcessId
     time: int
     is_over: bool = False
+    ended_before: int | None = None
 
 
 def create_job(run: Run, note: JobNote) -> None:
@@ -102,7 +104,10 @@ def has_ended(run: Run, note: JobNote) -> bool:
 def has_stopped(run: Run, note: JobNote) -> bool:
     """Tell whether a run has ended, maybe not for good, since an engine was given it."""
     stopped = meta.find_time(run, layout.STOPPED)
-    return stopped is not None and stopped >= note.time
+    # Not by what comes first: this is the clock of who executed it, which may be any.
+    has_ended_since = stopped is not None and stopped != note.ended_before
+    # Of a run that comes home this is written last.
+    return has_ended_since and meta.has_meta(run, layout.STARTED)
 
 
 def find_open_job(run: Run) -> JobNote | None:
@@ -117,7 +122,8 @@ def find_open_job(run: Run) -> JobNote | None:
 
 def stand_in(note: JobNote) -> ProcessId:
     """Return who holds the lock of a run that is at an engine without this runs home."""
-    return ProcessId(note.engine, "", "", 0, "")
+    # No host is called so.
+    return ProcessId(f"the engine {note.engine}", "", "", 0, "")
 
 
 def refuse_job(run: Run) -> None:

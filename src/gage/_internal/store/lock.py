@@ -58,6 +58,8 @@ class Holder(NamedTuple):
     def __str__(self) -> str:
         if self.process == _NO_PROCESS:
             return "a process that is not known any more"
+        if not self.process.pid:
+            return self.process.host
         return f"process {self.process.pid} on {self.process.host}"
 
 
@@ -106,7 +108,9 @@ def touch(run: Run) -> bool:
     """Touch the lock that this process holds; tell whether it still does."""
     path = layout.meta_path(run, layout.LOCK)
     try:
-        if _parse(run, fs.read_bytes(path))[0] != this_process():
+        held, _ = _parse(run, fs.read_bytes(path))
+        # The machine may have got another name meanwhile.
+        if held._replace(host="") != this_process()._replace(host=""):
             return False
         os.utime(path)
     except FileNotFoundError:
@@ -138,6 +142,9 @@ def find_holder(run: Run) -> Holder | None:
         return None
     process, beats = _parse(run, data)
     holder = Holder(process, process != _NO_PROCESS and is_alive(process), beats)
+    if holder.alive is False and holder.beats and not is_of_this_boot(holder):
+        # It was this machine before it started anew, or is another one of the same name.
+        holder = holder._replace(alive=None)
     if holder.alive is None and holder.beats:
         touched = last_touched(run)
         if touched is not None and time.time() - touched / 10**9 > holder.patience:

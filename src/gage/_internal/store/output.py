@@ -27,20 +27,33 @@ class Piece(NamedTuple):
     data: bytes
 
 
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
 class OutputWriter:
     """Writes the output of one phase as it comes."""
 
     def __init__(self, run: Run, phase: str) -> None:
-        path = layout.output_path(run, phase)
+        path, index = layout.output_path(run, phase), layout.output_index_path(run, phase)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._bytes = os.open(path, flags, 0o644)
-        self._index = os.open(layout.output_index_path(run, phase), flags, 0o644)
+        self._bytes = os.open(path, _FLAGS, 0o644)
+        try:
+            self._index = os.open(index, _FLAGS, 0o644)
+        except OSError:
+            if not os.fstat(self._bytes).st_size:
+                fs.discard(path)
+            os.close(self._bytes)
+            raise
 
     def write(self, stream: str, data: bytes) -> None:
         """Write a piece; the bytes first, so that an index never tells of what is not there."""
         fs.write_all(self._bytes, data)
         fs.write_all(self._index, b"%d %s %d\n" % (clock.now(), stream.encode(), len(data)))
+
+    def let_go(self) -> None:
+        """Close both files as they are."""
+        os.close(self._bytes)
+        os.close(self._index)
 
     def close(self) -> None:
         """Close both files, read-only from now on."""

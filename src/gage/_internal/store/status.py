@@ -55,6 +55,19 @@ def run_status(run: Run) -> str:
     return LOST if staged else FAILED
 
 
+def is_cut(run: Run, holder: Holder | None) -> bool:
+    """Tell whether the command of a run has ended, and its runner was gone before it recorded that.
+
+    What the command exited with is known then, and neither what it made nor its summary.
+    """
+    return (
+        holder is not None
+        and holder.alive is False
+        and meta.has_meta(run, layout.EXIT)
+        and not meta.has_meta(run, layout.STOPPED)
+    )
+
+
 def has_begun(run: Run, holder: Holder | None) -> bool:
     """Tell whether the command of a staged run may have been started, whose holder is gone.
 
@@ -104,7 +117,7 @@ def find_reason(run: Run, status: str) -> str | None:
         sent = meta.find_text(run, layout.SIGNAL)
         if sent or exit_text:
             return f"stopped by {sent or exit_text}"
-        return "its runner was gone when it was started again, and it is not resumable"
+        return "its runner was gone before it had ended"
     if status == FAILED and exit_text is not None:
         how = "was ended by" if exit_text.startswith("SIG") else "exited with"
         return f"the command {how} {exit_text}"

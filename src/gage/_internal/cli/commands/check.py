@@ -98,6 +98,7 @@ def _leftovers(context: Context, repair: bool) -> tuple[list[dict[str, str]], st
     Clears it, if told to.
     """
     from gage._internal.catalog.leftovers import clear_leftovers, find_leftovers
+    from gage._internal.lifecycle.conclude import conclude_run
 
     try:
         home = context.home()
@@ -105,11 +106,11 @@ def _leftovers(context: Context, repair: bool) -> tuple[list[dict[str, str]], st
         # The check of the project tells.
         return [], None
     results = []
-    for leftover, error in clear_leftovers(home) if repair else ():
+    for leftover, error in clear_leftovers(home, conclude_run) if repair else ():
         told = f"{leftover.what}, {error or leftover.remedy}"
         results.append(_leftover("failed" if error else "mended", leftover.path, told))
     failed = {result["path"] for result in results if result["result"] == "failed"}
-    left = find_leftovers(home)
+    left = find_leftovers(home, conclude_run)
     for leftover in left:
         if leftover.path not in failed:
             told = leftover.what if leftover.clear else f"{leftover.what}: {leftover.remedy}"
