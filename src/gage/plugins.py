@@ -295,10 +295,12 @@ QUEUED, EXECUTING, GONE = ("queued", "executing", "gone")
 class Capabilities(NamedTuple):
     """What an engine does: `has_files`, where its jobs execute in the runs home itself.
 
-    Elsewhere it takes capsules along and `collect` brings what a job has made.
+    Elsewhere it takes capsules along and `collect` brings what a job has made. `private` are the
+    names of options that nobody else is to read, such as those with credentials.
     """
 
     has_files: bool
+    private: Sequence[str] = ()
 
 
 class Engine(Protocol):

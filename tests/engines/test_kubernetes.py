@@ -7,10 +7,13 @@ is executed here, with real object storage.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
+import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,6 +180,38 @@ def test_what_is_cancelled_does_not_begin(cluster: Cluster) -> None:
     (state,) = find_engine("kubernetes").poll(tickets[1:], cluster.options)
     assert (state.state, state.has_begun) == (GONE, False)
     assert cluster.execute(0)[0] == 0
+
+
+def test_credentials_are_in_no_note_and_travel_nowhere(cluster: Cluster, tmp_path: Path) -> None:
+    settings = tmp_path / "config" / "gage" / "settings.toml"
+    settings.parent.mkdir(parents=True)
+    there = {"there": {"kind": "kubernetes", "options": cluster.options}}
+    settings.write_text(tomlkit.dumps({"engines": there}))
+    here = dataclasses.replace(cluster.project, env={**cluster.project.env, **os.environ})
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    run = cluster.stage().run_id
+    here.gage("start", "--on", "there", run, env=env).succeeds()
+    with_secret = [
+        path
+        for path in here.runs_home.rglob("*")
+        if path.is_file() and SECRET.encode() in path.read_bytes()
+    ]
+    (folder,) = (here.runs_home / ".jobs").iterdir()
+    assert with_secret == [folder / "private.json"]
+    assert stat.S_IMODE(with_secret[0].stat().st_mode) == 0o600
+    # What was kept there is enough.
+    assert here.gage("jobs", "--json").succeeds().json[0]["id"] == run
+    assert cluster.execute(0)[0] == 0
+    cluster.put_pod(0, phase="Succeeded")
+    here.gage("jobs").succeeds()
+    assert here.gage("show", run, "--json").json["status"] == "completed"
+    here.gage("pack", run, "-o", str(tmp_path / "packed.zip")).succeeds()
+    here.gage("push", run, str(tmp_path / "far")).succeeds()
+    with zipfile.ZipFile(tmp_path / "packed.zip") as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".notes/job")]
+    assert not list((tmp_path / "far").rglob("job"))
+    there_home = ("--runs", str(tmp_path / "far"))
+    assert here.gage(*there_home, "jobs", "--all", "--json").succeeds().json == []
 
 
 def test_a_container_says_why_it_leaves_nothing(cluster: Cluster) -> None:

@@ -173,7 +173,7 @@ class Kubernetes:
             EngineFailed: options are not as they must be.
         """
         _check(options)
-        return Capabilities(has_files=False)
+        return Capabilities(has_files=False, private=("storage",))
 
     def collect(self, ticket: Ticket, path: str, options: Mapping[str, Any]) -> bool:
         """Write what a job has left to `path`; tell whether it has left anything.

@@ -29,6 +29,7 @@ from gage._internal.store.jobs import (
     find_open_job,
     has_ended,
     has_stopped,
+    read_options,
     remove_job,
     stand_in,
     write_job,
@@ -46,7 +47,8 @@ _LONGEST_PAUSE = 5.0
 # Seconds after which a job that was cancelled is to be gone.
 _LONGEST_END = 120.0
 
-Asked = tuple[Engine, Sequence[tuple[Run, JobNote]]]
+# An engine, its options, and its jobs.
+Asked = tuple[Engine, Mapping[str, Any], Sequence[tuple[Run, JobNote]]]
 
 
 class Standing(NamedTuple):
@@ -83,8 +85,8 @@ def settle(runs: Iterable[Run]) -> Sequence[Standing]:
             found[run] = Standing(run, note, JobState(GONE, note.job), is_over=True)
         else:
             asked.append((run, note))
-    for engine, jobs in _by_engine(asked):
-        for standing in _settle(engine, jobs):
+    for engine, options, jobs in _by_engine(asked):
+        for standing in _settle(engine, options, jobs):
             found[standing.run] = standing
     return [standing for standing in found.values() if standing]
 
@@ -109,8 +111,8 @@ def cancel(runs: Iterable[Run], wait: Callable[[Standing], None]) -> None:
         else:
             open_runs.append(standing.run)
             asked.append((standing.run, standing.note._replace(job=standing.state.job)))
-    for engine, jobs in _by_engine(asked):
-        engine.cancel([_ticket(note) for _, note in jobs], jobs[0][1].options)
+    for engine, options, jobs in _by_engine(asked):
+        engine.cancel([_ticket(note) for _, note in jobs], options)
     until = time.monotonic() + _LONGEST_END
     for standing in iter_over(open_runs, lambda: time.monotonic() < until):
         wait(standing)
@@ -162,19 +164,23 @@ def _was_seen_to_end(run: Run) -> bool:
 def _by_engine(asked: Iterable[tuple[Run, JobNote]]) -> Iterator[Asked]:
     """Yield engines with their jobs; those with other options are asked apart."""
     grouped: dict[tuple[str, str], list[tuple[Run, JobNote]]] = {}
+    options_of: dict[tuple[str, str], Mapping[str, Any]] = {}
     for run, note in asked:
-        key = (note.engine, json.dumps(dict(note.options), sort_keys=True))
+        options = read_options(run, note)
+        key = (note.engine, json.dumps(dict(options), sort_keys=True))
+        options_of[key] = options
         grouped.setdefault(key, []).append((run, note))
-    for (kind, _), jobs in grouped.items():
-        yield find_engine(kind), jobs
+    for key, jobs in grouped.items():
+        yield find_engine(key[0]), options_of[key], jobs
 
 
 def _ticket(note: JobNote) -> Ticket:
     return Ticket(note.submission, note.number, note.job)
 
 
-def _settle(engine: Engine, jobs: Sequence[tuple[Run, JobNote]]) -> Iterator[Standing]:
-    options = jobs[0][1].options
+def _settle(
+    engine: Engine, options: Mapping[str, Any], jobs: Sequence[tuple[Run, JobNote]]
+) -> Iterator[Standing]:
     try:
         states = engine.poll([_ticket(note) for _, note in jobs], options)
         has_files = engine.capabilities(options).has_files
@@ -194,7 +200,7 @@ def _settle(engine: Engine, jobs: Sequence[tuple[Run, JobNote]]) -> Iterator[Sta
                 over.append(_ticket(note))
             yield standing
         else:
-            standing = _settle_there(run, note, state, engine)
+            standing = _settle_there(run, note, state, engine, options)
             if standing.is_over:
                 # At once: what it has left may be much.
                 _let_go(engine, [_ticket(note)], options)
@@ -272,7 +278,9 @@ def _forget(run: Run, note: JobNote, state: JobState) -> bool:
     return True
 
 
-def _settle_there(run: Run, note: JobNote, state: JobState, engine: Engine) -> Standing:
+def _settle_there(
+    run: Run, note: JobNote, state: JobState, engine: Engine, options: Mapping[str, Any]
+) -> Standing:
     """Bring home a run whose job is gone, and executed it elsewhere."""
     home = os.path.dirname(run.run_dir)
     with _alone(os.path.join(home, layout.SUBMISSIONS, note.submission)) as is_alone:
@@ -290,7 +298,7 @@ def _settle_there(run: Run, note: JobNote, state: JobState, engine: Engine) -> S
         try:
             # It may be much, and others are to see that somebody is at it.
             with Heart(run, lambda: None).beating():
-                kept = _collect(run, note, state, engine)
+                kept = _collect(run, note, engine, options)
         except (GageError, OSError) as error:
             lock.pass_on(run, stand_in(note))
             return Standing(run, note, state, str(error))
@@ -314,7 +322,7 @@ def _be_over(run: Run, note: JobNote, state: JobState) -> Standing:
     return Standing(run, note, state, is_over=True)
 
 
-def _collect(run: Run, note: JobNote, state: JobState, engine: Engine) -> str | None:
+def _collect(run: Run, note: JobNote, engine: Engine, options: Mapping[str, Any]) -> str | None:
     """Bring home what a job has left; return the path of a capsule that tells of no end.
 
     Such a one came of a worker whose runner was killed; it is kept beside what was submitted.
@@ -322,7 +330,7 @@ def _collect(run: Run, note: JobNote, state: JobState, engine: Engine) -> str | 
     submissions = os.path.join(os.path.dirname(run.run_dir), layout.SUBMISSIONS)
     with tempfile.TemporaryDirectory(prefix=".coming-", dir=submissions) as folder:
         path = os.path.join(folder, f"{run.id}.zip")
-        if not engine.collect(_ticket(note), path, note.options):
+        if not engine.collect(_ticket(note), path, options):
             return None
         unpack_capsule(path, os.path.dirname(run.run_dir))
         if has_stopped(run, note):

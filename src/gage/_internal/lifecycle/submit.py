@@ -32,11 +32,12 @@ from gage._internal.store.jobs import (
     remove_job,
     stand_in,
     write_job,
+    write_private,
 )
 from gage._internal.store.logs import log_action
 from gage._internal.store.resources import resources_of
 from gage._internal.types import Run
-from gage.plugins import Engine, Job, Submission, find_engine
+from gage.plugins import Capabilities, Engine, Job, Submission, find_engine
 
 _RUNS = "runs.json"
 
@@ -53,7 +54,8 @@ def submit_runs(
         EngineFailed: it does not take them; they stay staged.
         UnknownPlugin: no such engine is installed.
     """
-    engine, has_files = reach(kind, options)
+    engine, able = reach(kind, options)
+    has_files = able.has_files
     for run in runs:
         _check(run, has_files)
     home = os.path.dirname(runs[0].run_dir)
@@ -63,8 +65,10 @@ def submit_runs(
     os.makedirs(folder)
     fs.replace_file(os.path.join(folder, _RUNS), meta.json_bytes([run.run_dir for run in runs]))
     process, now = this_process(), clock.now()
+    write_private(folder, {n: value for n, value in options.items() if n in able.private})
+    noted_options = {n: value for n, value in options.items() if n not in able.private}
     notes = [
-        JobNote(kind, options, name, number, "", process, now, ended_before=_find_end(run))
+        JobNote(kind, noted_options, name, number, "", process, now, ended_before=_find_end(run))
         for number, run in enumerate(runs)
     ]
     noted: list[Run] = []
@@ -88,17 +92,17 @@ def _find_end(run: Run) -> int | None:
     return meta.find_time(run, layout.STOPPED)
 
 
-def reach(kind: str, options: Mapping[str, Any]) -> tuple[Engine, bool]:
-    """Return an engine that can be reached, and whether its jobs have this runs home.
+def reach(kind: str, options: Mapping[str, Any]) -> tuple[Engine, Capabilities]:
+    """Return an engine that can be reached, and what it does.
 
     Raises:
         EngineFailed: it cannot be reached, or does not take the options.
         UnknownPlugin: no such engine is installed.
     """
     engine = find_engine(kind)
-    has_files = engine.capabilities(options).has_files
+    able = engine.capabilities(options)
     engine.poll((), options)
-    return engine, has_files
+    return engine, able
 
 
 def _submit(

@@ -142,12 +142,15 @@ def _read_content(run: Run, held: bool) -> _Content:
 
 def _record_members(run: Run, names: dict[str, str]) -> Iterator[_Member]:
     """Yield the files of the meta directory, and the notes."""
-    for folder in (layout.run_meta_dir(run), layout.run_notes_dir(run)):
+    for folder, left_out in (
+        (layout.run_meta_dir(run), (layout.LOCK, layout.SPARE)),
+        (layout.run_notes_dir(run), layout.NOTES_HERE),
+    ):
         if not os.path.isdir(folder):
             continue
         for path in sorted(fs.iter_paths(folder), key=os.fsencode):
             is_passing = fs.find_name_beside(os.path.basename(path)) is not None
-            if is_passing or path in (layout.LOCK, layout.SPARE):
+            if is_passing or path in left_out:
                 continue
             found = os.lstat(f"{folder}/{path}")
             if stat.S_ISREG(found.st_mode):

@@ -94,7 +94,8 @@ def transfer(source: Place, target: Place, run_id: str, listener: Listener) -> T
                 arrival.commit(base)
         finally:
             arrival.close()
-    target.add_notes(run_id, source.notes(run_id))
+    notes = source.notes(run_id)
+    target.add_notes(run_id, {n: data for n, data in notes.items() if n not in layout.NOTES_HERE})
     return Transferred(run_id, outcome, len(files), size, sent, max(0, size - sent))
 
 

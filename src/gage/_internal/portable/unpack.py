@@ -197,7 +197,11 @@ def _extract_meta(capsule: Capsule, packed: CapsuleRun, run: Run) -> Inside:
         _check_room(capsule, os.path.dirname(run.run_dir))
     for folder, files in (
         (layout.run_meta_dir(run), packed.meta),
-        (layout.run_notes_dir(run), packed.notes),
+        # Whoever packed it has no word in where it is here.
+        (
+            layout.run_notes_dir(run),
+            [file for file in packed.notes if file.path not in layout.NOTES_HERE],
+        ),
     ):
         for file in files:
             if file.path in _NEVER or file.info.is_dir():

@@ -19,9 +19,13 @@ from gage._internal.store.attempts import is_resumable
 from gage._internal.store.names import run_name
 from gage._internal.types import NOTHING, Run
 
+_PRIVATE = "private.json"
+
 
 class JobNote(NamedTuple):
     """A run's job: the kind of engine and how it is come to, and what it is called there.
+
+    Options that nobody else is to read lie beside what was submitted (see `read_options`).
 
     `submission` names the jobs that were submitted together, `number` this one among them, and
     `job` is the engine's own word for it, "" while that is not known. `submitter` is the process
@@ -39,6 +43,29 @@ class JobNote(NamedTuple):
     time: int
     is_over: bool = False
     ended_before: int | None = None
+
+
+def write_private(folder: str, options: Mapping[str, Any]) -> None:
+    """Keep options of an engine in the directory of a submission, for this user's eyes only."""
+    if options:
+        path = os.path.join(folder, _PRIVATE)
+        fs.replace_file(path, meta.json_bytes(dict(options)), mode=0o600)
+
+
+def read_options(run: Run, note: JobNote) -> Mapping[str, Any]:
+    """Return all options by which the engine of a run's job is come to.
+
+    Raises:
+        RunDamaged: they cannot be read.
+    """
+    home = os.path.dirname(run.run_dir)
+    path = os.path.join(home, layout.SUBMISSIONS, note.submission, _PRIVATE)
+    try:
+        return {**note.options, **json.loads(fs.read_bytes(path))}
+    except FileNotFoundError:
+        return note.options
+    except (ValueError, TypeError, OSError) as error:
+        raise meta.damaged(run, layout.JOB, f"{path} cannot be read: {error}") from None
 
 
 def create_job(run: Run, note: JobNote) -> None:

@@ -54,6 +54,8 @@ TAGS = "tags"
 COMMENTS = "comments"
 WHERE = "where"
 JOB = "job"
+# Notes that mean something in this runs home only: they never travel with the run.
+NOTES_HERE = (WHERE, JOB)
 
 TRASH = ".trash"
 # In a runs home, a directory for each submission to an engine.
