@@ -298,6 +298,21 @@ def test_a_container_has_its_own_links_only(cluster: Cluster) -> None:
         assert cluster.order(index).number == index
 
 
+def test_links_that_end_with_their_credentials_are_not_signed_unless_it_is_said(
+    cluster: Cluster,
+) -> None:
+    cluster.options["storage"]["token"] = "of a session"
+    with pytest.raises(EngineFailed, match="credentials are temporary") as raised:
+        cluster.submit(cluster.stage())
+    assert "options.expires" in str(raised.value.hint)
+    assert not list(cluster.dir.glob("*.json"))
+    cluster.options["expires"] = 3600
+    (ticket,) = cluster.submit(cluster.stage(), name="other")
+    assert "X-Amz-Expires=3600" in cluster.order(0).pieces[0]
+    assert cluster.execute(0) == (0, "")
+    assert collect(cluster, ticket) == "completed"
+
+
 def test_links_are_given_to_the_cluster_only(cluster: Cluster) -> None:
     cluster.submit(cluster.stage())
     order = cluster.order(0)

@@ -102,7 +102,8 @@ class Kubernetes:
 
         Raises:
             EngineUnreachable: the cluster does not answer.
-            EngineFailed: it does not take them, or there is no kubectl or no object storage.
+            EngineFailed: it does not take them, there is no kubectl or no object storage, or links
+                to that would end with the credentials that they are signed with.
         """
         _check(options)
         arrays = list(_arrays(submission, _count_pieces(options)))
@@ -113,6 +114,12 @@ class Kubernetes:
             hint = f"install it; the Job that it would create is in {printable(path)}"
             raise EngineFailed("there is no kubectl here", hint)
         store = _store(options, submission.name)
+        if "expires" not in options and not store.has_lasting_links():
+            raise EngineFailed(
+                f"{printable(str(options['capsules']))}: the credentials are temporary, and links"
+                " that are signed with them end when they do",
+                "take lasting ones, or set options.expires to the seconds that these are good for",
+            )
         for number, job in enumerate(submission.jobs):
             with packed(job, submission.folder) as capsule:
                 store.put(number, "capsule", capsule)

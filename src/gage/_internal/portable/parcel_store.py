@@ -26,6 +26,7 @@ from gage._internal.fs import printable
 from gage._internal.portable.errand import CHUNK
 from gage._internal.portable.object_store import ObjectStore, store_error
 
+_TOKEN = "x-amz-security-token="
 _LIST = re.compile(rb"(?:[0-9a-f]{64}  [^\n]+\n)+")
 
 
@@ -106,6 +107,14 @@ class ParcelStore:
             for path in sorted(found):
                 if path == start or path.startswith(f"{start}."):
                     ask(self._file_system.rm_file, path)
+
+    def has_lasting_links(self) -> bool:
+        """Tell whether links last as long as they are signed for.
+
+        Those that are signed with temporary credentials end with these, of which no more is known
+        than that there is a token.
+        """
+        return _TOKEN not in self.link(0, "capsule", False, 1).lower()
 
     def link(self, number: int, name: str, is_to_write: bool, seconds: int) -> str:
         """Return an address by which anybody may read or write an object of a job.
