@@ -26,7 +26,10 @@ from s3fs import S3FileSystem
 from conftest import Project
 from gage._internal.engines import kubernetes
 from gage._internal.errors import EngineFailed, EngineUnreachable
+from gage._internal.lifecycle import jobs
+from gage._internal.lifecycle.submit import submit_runs
 from gage._internal.portable.links import Order, pack_order, unpack_order
+from gage._internal.store import layout
 from gage._internal.store.resources import Resources
 from gage.plugins import EXECUTING, GONE, QUEUED, Job, Submission, Ticket, find_engine
 from real_servers import S3, SECRET, serving_s3
@@ -311,6 +314,22 @@ def test_links_that_end_with_their_credentials_are_not_signed_unless_it_is_said(
     assert "X-Amz-Expires=3600" in cluster.order(0).pieces[0]
     assert cluster.execute(0) == (0, "")
     assert collect(cluster, ticket) == "completed"
+
+
+def test_what_is_stopped_has_as_long_as_its_grace_to_end(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jobs._LONGEST_END > kubernetes._GRACE
+    monkeypatch.setattr(jobs, "_LONGEST_END", 0)
+    run = layout.run_of_dir(cluster.stage().run_dir)
+    ((_, note),) = submit_runs([run], "kubernetes", {**cluster.options, "grace": 100})
+    assert kubernetes._store(cluster.options, note.submission).create(0, "begun", b"n1")
+    # It goes on until it was looked at twice.
+    cluster.put_pod(0, phase="Running")
+    over: list[jobs.Standing] = []
+    jobs.cancel([run], over.append)
+    assert [standing.run for standing in over] == [run]
+    assert cluster.object("Job")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 100
 
 
 def test_links_are_given_to_the_cluster_only(cluster: Cluster) -> None:
