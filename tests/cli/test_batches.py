@@ -322,6 +322,47 @@ def test_a_failed_run_makes_none_needless(project):
     assert statuses(here) == ["failed", "failed"]
 
 
+def test_what_a_link_leads_to_may_have_changed(project):
+    here = project(
+        {
+            "data.txt": "v1\n",
+            "gage.toml": "[show]\nexec = \"sh -c 'cat data.txt'\"\n"
+            'sourcecode = ["-data.txt"]\n'
+            'depends = {project-files = "data.txt", link = "symlink"}\n',
+        }
+    )
+    assert here.gage("run", "show", "--needed").succeeds().out == "v1\n"
+    here.write("data.txt", "v2\n")
+    assert here.gage("run", "show", "--needed").succeeds().out == "v2\n"
+    assert len(here.runs()) == 2
+    here.gage("verify", "1", "2").succeeds()
+
+
+def test_another_python_does_not_do_the_same(project, tmp_path):
+    here = project({"train.py": TRAIN})
+    for name, version in (("old", (3, 9, 1)), ("new", (3, 11, 2))):
+        # Which it is that it says; what runs is the same.
+        asked = f"import sys; sys.version_info = ({', '.join(map(str, version))}); "
+        here.write(
+            f"{name}/python3",
+            '#!/bin/sh\nif [ "$1" = -c ]; then\n'
+            f'  code="{asked}$2"\n  exec {sys.executable} -c "$code"\n'
+            f'fi\nexec {sys.executable} "$@"\n',
+            0o755,
+        )
+    paths = {name: {"PATH": f"{here.dir}/{name}:{here.env['PATH']}"} for name in ("old", "new")}
+    here.gage("run", "train.py", "--needed", env=paths["old"]).succeeds()
+    assert "not needed" in here.gage("run", "train.py", "--needed", env=paths["old"]).err
+    ran = here.gage("run", "train.py", "--needed", env=paths["new"]).succeeds()
+    assert "not needed" not in ran.err
+    assert [
+        json.loads((here.meta(run) / "sys/interpreter").read_text())["version"]
+        for run in here.runs()
+    ] == ["3.9.1", "3.11.2"]
+    for name in paths:
+        assert "not needed" in here.gage("run", "train.py", "--needed", env=paths[name]).err
+
+
 def test_a_run_is_the_prototype_of_others(project):
     here = project({"train.py": TRAIN, "data.csv": "1\n"})
     here.gage("run", "train.py", "lr=0.5").succeeds()

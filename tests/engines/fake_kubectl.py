@@ -20,9 +20,6 @@ def main() -> int:
     if verb == "create":
         for number, item in enumerate(json.load(sys.stdin)["items"]):
             item["metadata"]["uid"] = f"uid-{number}"
-            if item["kind"] == "Secret":
-                # As a cluster keeps what came as text; so it is never printed here.
-                item["data"].update(item.pop("stringData"))
             path = CLUSTER / f"{item['kind']}-{item['metadata']['name']}.json"
             path.write_text(json.dumps(item))
             print(json.dumps({**item, "data": None}, indent=1))
@@ -32,9 +29,23 @@ def main() -> int:
         name, _, value = args[-1].partition("=")
         job["metadata"]["annotations"][name] = value
         path.write_text(json.dumps(job))
+    elif verb == "delete" and "pods" in args:
+        for path in CLUSTER.glob("pod-*.json"):
+            pod = json.loads(path.read_text())
+            if pod["metadata"]["name"] in args:
+                # It ends what it is at, as long as it is looked at so often.
+                pod["looks"] = 2
+                path.write_text(json.dumps(pod))
     elif verb == "get":
         kinds = ("Job", "Pod")
-        found = [json.loads(path.read_text()) for path in sorted(CLUSTER.glob("*.json"))]
+        found = []
+        for path in sorted(CLUSTER.glob("*.json")):
+            each = json.loads(path.read_text())
+            if each.get("looks") == 0:
+                each["status"] = {"phase": "Failed"}
+            elif "looks" in each:
+                path.write_text(json.dumps({**each, "looks": each["looks"] - 1}))
+            found.append(each)
         print(
             json.dumps({"kind": "List", "items": [each for each in found if each["kind"] in kinds]})
         )

@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -24,10 +25,15 @@ import pytest
 import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
+from s3fs import S3FileSystem
 
 from conftest import Project
 from gage._internal.engines import kubernetes
 from gage._internal.errors import EngineFailed, EngineUnreachable
+from gage._internal.lifecycle import jobs
+from gage._internal.lifecycle.submit import submit_runs
+from gage._internal.portable.links import Order, pack_order, unpack_order
+from gage._internal.store import layout
 from gage._internal.store.resources import Resources
 from gage.plugins import EXECUTING, GONE, QUEUED, Job, Submission, Ticket, find_engine
 from real_servers import S3, SECRET, serving_s3
@@ -64,11 +70,11 @@ class Cluster:
         run_id = self.project.gage("stage", "train.py", *values).succeeds().out.strip()
         return Job(run_id, str(self.project.runs_home / run_id), Resources())
 
-    def submit(self, *jobs: Job, name: str = "gage-0123456789ab") -> list[Ticket]:
+    def submit(self, *given: Job, name: str = "gage-0123456789ab") -> list[Ticket]:
         folder = self.project.dir / name
         folder.mkdir()
         engine = find_engine("kubernetes")
-        words = engine.submit(Submission(name, jobs, "", str(folder)), self.options)
+        words = engine.submit(Submission(name, given, "", str(folder)), self.options)
         return [Ticket(name, number, word) for number, word in enumerate(words)]
 
     def object(self, kind: str) -> dict[str, Any]:
@@ -88,25 +94,53 @@ class Cluster:
         pod = {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": "n1"}, "status": status}
         (self.dir / f"pod-{index}.json").write_text(json.dumps(pod))
 
+    def mounted(self, index: int) -> dict[str, Path]:
+        """Mount what a container of an index has; return where that is, by its place there."""
+        pod = self.object("Job")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        annotations = {"batch.kubernetes.io/job-completion-index": str(index)}
+        env = {
+            each["name"]: annotations[each["valueFrom"]["fieldRef"]["fieldPath"].split("'")[1]]
+            for each in container["env"]
+        }
+        secret = self.object("Secret")
+        (volume,) = pod["volumes"]
+        assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+        places = {}
+        for mount in container["volumeMounts"]:
+            expanded = re.sub(r"\$\((\w+)\)", lambda m: env[m[1]], mount.get("subPathExpr", ""))
+            data = secret["data"][mount.get("subPath", expanded)]
+            place = self.dir / f"mount-{index}" / mount["mountPath"].lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(base64.b64decode(data))
+            places[mount["mountPath"]] = place
+        return places
+
+    def order(self, index: int) -> Order:
+        return unpack_order(base64.b64decode(self.object("Secret")["data"][str(index)]))
+
+    def change_order(self, index: int, **values: Any) -> None:
+        secret = self.object("Secret")
+        order = pack_order(self.order(index)._replace(**values))
+        secret["data"][str(index)] = base64.b64encode(order).decode()
+        (self.dir / f"Secret-{secret['metadata']['name']}.json").write_text(json.dumps(secret))
+
+    def stored(self, ticket: Ticket) -> list[str]:
+        """Return the names of the objects of a submission."""
+        address = f"{self.options['capsules']}/{ticket.submission}"
+        file_system = S3FileSystem(**self.options["storage"], skip_instance_cache=True)
+        return [path.rpartition("/")[2] for path in file_system.find(address)]
+
     def execute(self, index: int) -> tuple[int, str]:
         """Execute the container of an index; return its exit status and its last words."""
-        mount = self.dir / f"mount-{index}"
-        mount.mkdir(exist_ok=True)
-        for name, text in self.object("Secret")["data"].items():
-            is_program = name.endswith(".pyz")
-            (mount / name).write_bytes(base64.b64decode(text) if is_program else text.encode())
         (container,) = self.object("Job")["spec"]["template"]["spec"]["containers"]
         words = self.dir / f"words-{index}"
         words.touch()
-        places = {
-            "/gage/gage.pyz": mount / "gage.pyz",
-            "/gage": mount,
-            "/dev/termination-log": words,
-        }
+        places = {"/dev/termination-log": words, **self.mounted(index)}
         # Isolated, so that there is no Gage but what the program has.
         command = [str(places.get(arg, arg)) for arg in container["command"]]
         command[0:1] = [sys.executable, "-I", "-S"]
-        env = {"PATH": self.project.env["PATH"], "JOB_COMPLETION_INDEX": str(index)}
+        env = {"PATH": self.project.env["PATH"]}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, words.read_text()
@@ -216,30 +250,137 @@ def test_credentials_are_in_no_note_and_travel_nowhere(cluster: Cluster, tmp_pat
 
 def test_a_container_says_why_it_leaves_nothing(cluster: Cluster) -> None:
     (ticket,) = cluster.submit(cluster.stage())
-    job = cluster.object("Job")
-    job["spec"]["template"]["spec"]["containers"][0]["command"][0] = "python3"
-    secret = cluster.object("Secret")
-    order = {**json.loads(secret["data"]["0"]), "python": "/nowhere/python3"}
-    secret["data"]["0"] = json.dumps(order)
-    name = secret["metadata"]["name"]
-    (cluster.dir / f"Secret-{name}.json").write_text(json.dumps(secret))
+    cluster.change_order(0, python="/nowhere/python3")
     code, said = cluster.execute(0)
     assert code == 1
     assert "/nowhere/python3" in said
     assert collect(cluster, ticket) is None
 
 
+def test_what_is_left_comes_back_in_pieces(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "_PIECE", 50_000)
+    cluster.options["size"] = "1MB"
+    tickets = cluster.submit(cluster.stage("x=3"), cluster.stage("x=7"))
+    assert cluster.execute(0) == cluster.execute(1) == (0, "")
+    pieces = [name for name in cluster.stored(tickets[0]) if name.startswith("0.left.")]
+    assert len(pieces) > 2
+    listed = kubernetes._store(cluster.options, tickets[0].submission).read(0, "left")
+    assert [line[66:] for line in (listed or b"").decode().splitlines()] == sorted(
+        pieces, key=lambda name: int(name.rpartition(".")[2])
+    )
+    assert [collect(cluster, ticket) for ticket in tickets] == ["completed", "failed"]
+    find_engine("kubernetes").let_go(tickets[:1], cluster.options)
+    others = [f"1.left.{piece}" for piece in range(len(pieces))]
+    assert set(cluster.stored(tickets[0])) == {"0.begun", "1.begun", "1.capsule", "1.left", *others}
+
+
+def test_a_piece_that_is_not_what_was_stored_is_not_taken(cluster: Cluster) -> None:
+    (ticket,) = cluster.submit(cluster.stage())
+    assert cluster.execute(0)[0] == 0
+    store = kubernetes._store(cluster.options, ticket.submission)
+    altered = cluster.dir / "altered"
+    altered.write_bytes(b"".join(store.iter_listed(0, "left"))[:-1])
+    store.put(0, "left.0", str(altered))
+    with pytest.raises(EngineFailed, match=r"0\.left\.0 is not what was stored"):
+        collect(cluster, ticket)
+    assert not (cluster.dir / "left-0").exists()
+
+
+def test_a_run_that_leaves_too_much_says_so(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "_PIECE", 1000)
+    cluster.options["size"] = "2KB"
+    (ticket,) = cluster.submit(cluster.stage())
+    code, said = cluster.execute(0)
+    assert code == 1
+    assert "there are links for 2000: nothing of it is stored; the option size says" in said
+    assert set(cluster.stored(ticket)) == {"0.begun", "0.capsule"}
+    assert collect(cluster, ticket) is None
+
+
+def test_pieces_that_a_container_could_not_list_are_removed(cluster: Cluster) -> None:
+    (ticket,) = cluster.submit(cluster.stage())
+    piece = cluster.dir / "piece"
+    piece.write_text("the first of two")
+    for number in (0, 10):
+        kubernetes._store(cluster.options, ticket.submission).put(number, "left.0", str(piece))
+    assert collect(cluster, ticket) is None
+    find_engine("kubernetes").let_go([ticket], cluster.options)
+    assert cluster.stored(ticket) == ["10.left.0"]
+
+
+@pytest.mark.parametrize("size", ["1MiB", "100GiB", "1TiB"])
+def test_a_secret_takes_the_links_of_its_job(size: str) -> None:
+    storage = {"key": "AKIAIOSFODNN7EXAMPLE", "secret": SECRET}
+    options = {**OPTIONS, "size": size, "storage": storage}
+    some = [Job(f"{number:036}", "/run", Resources()) for number in range(150)]
+    submission = Submission("gage-0123456789ab", some, "/runner", "/folder")
+    pieces = kubernetes._count_pieces(options)
+    array, *others = kubernetes._arrays(submission, pieces)
+    assert (len(array.numbers) == 150) == (size != "1TiB") == (not others)
+    store = kubernetes._store(options, submission.name)
+    secret = kubernetes._secret(submission, array, store, options)
+    kubernetes_validate.validate(secret, VERSIONS[0], strict=True)
+    assert sum(len(base64.b64decode(value)) for value in secret["data"].values()) < 1 << 20
+
+
+def test_a_container_has_its_own_links_only(cluster: Cluster) -> None:
+    cluster.submit(cluster.stage(), cluster.stage())
+    assert set(cluster.object("Secret")["data"]) == {"gage.pyz", "0", "1"}
+    for index in range(2):
+        places = cluster.mounted(index)
+        assert set(places) == {"/gage/gage.pyz", "/gage/order"}
+        assert unpack_order(places["/gage/order"].read_bytes()) == cluster.order(index)
+        assert cluster.order(index).number == index
+
+
+def test_links_that_end_with_their_credentials_are_not_signed_unless_it_is_said(
+    cluster: Cluster,
+) -> None:
+    cluster.options["storage"]["token"] = "of a session"
+    with pytest.raises(EngineFailed, match="credentials are temporary") as raised:
+        cluster.submit(cluster.stage())
+    assert "options.expires" in str(raised.value.hint)
+    assert not list(cluster.dir.glob("*.json"))
+    cluster.options["expires"] = 3600
+    (ticket,) = cluster.submit(cluster.stage(), name="other")
+    assert "X-Amz-Expires=3600" in cluster.order(0).pieces[0]
+    assert cluster.execute(0) == (0, "")
+    assert collect(cluster, ticket) == "completed"
+
+
+def test_what_is_stopped_has_as_long_as_its_grace_to_end(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jobs._LONGEST_END > kubernetes._GRACE
+    monkeypatch.setattr(jobs, "_LONGEST_END", 0)
+    run = layout.run_of_dir(cluster.stage().run_dir)
+    ((_, note),) = submit_runs([run], "kubernetes", {**cluster.options, "grace": 100})
+    assert kubernetes._store(cluster.options, note.submission).create(0, "begun", b"n1")
+    # It goes on until it was looked at twice.
+    cluster.put_pod(0, phase="Running")
+    over: list[jobs.Standing] = []
+    jobs.cancel([run], over.append)
+    assert [standing.run for standing in over] == [run]
+    assert cluster.object("Job")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 100
+
+
 def test_links_are_given_to_the_cluster_only(cluster: Cluster) -> None:
     cluster.submit(cluster.stage())
-    order = json.loads(cluster.object("Secret")["data"]["0"])
-    for name in ("capsule", "begun", "left"):
-        signature = order[name].rpartition("Signature=")[2]
+    order = cluster.order(0)
+    links = (order.capsule, order.begun, order.left, *order.pieces)
+    assert len(links) == len(set(links)) == 3 + 25
+    for link in links:
+        signature = link.rpartition("Signature=")[2]
         assert len(signature) == 64
         for path in cluster.project.dir.rglob("*"):
             if path.is_file():
                 assert signature.encode() not in path.read_bytes(), path
     assert SECRET not in json.dumps([cluster.object("Job"), cluster.object("Secret")])
-    assert "AWS4-HMAC-SHA256" in order["capsule"]
+    assert "AWS4-HMAC-SHA256" in order.capsule
 
 
 def test_states_are_those_of_pods_and_else_of_indexes(cluster: Cluster) -> None:
@@ -300,6 +441,7 @@ def test_without_kubectl_the_manifest_is_there(
         ({"image": "x"}, "capsules"),
         ({**OPTIONS, "immage": "x"}, "immage"),
         ({**OPTIONS, "limit": "3"}, "limit"),
+        ({**OPTIONS, "size": "much"}, "'much' is no amount"),
         ({**OPTIONS, "capsules": "file:///tmp"}, "file:///tmp"),
     ],
 )
@@ -332,11 +474,11 @@ def test_manifests_are_of_the_schema_whatever_names_are(
     image: str,
     selector: dict[str, str],
 ) -> None:
-    jobs = [Job("id", "/run", each) for each in resources]
-    submission = Submission(name, jobs, "/runner", "/folder")
+    submitted = [Job("id", "/run", each) for each in resources]
+    submission = Submission(name, submitted, "/runner", "/folder")
     options = {**OPTIONS, "image": image, "limit": limit, "node-selector": selector}
     numbers = []
-    for array in kubernetes._arrays(submission):
+    for array in kubernetes._arrays(submission, 25):
         manifest = kubernetes._job(submission, array, options)
         kubernetes_validate.validate(manifest, VERSIONS[0], strict=True)
         made = manifest["metadata"]["name"]
@@ -347,7 +489,7 @@ def test_manifests_are_of_the_schema_whatever_names_are(
         )
         assert manifest["spec"]["completions"] == len(array.numbers)
         numbers += array.numbers
-    assert sorted(numbers) == list(range(len(jobs)))
+    assert sorted(numbers) == list(range(len(submitted)))
 
 
 @given(names, names)

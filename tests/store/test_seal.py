@@ -73,6 +73,54 @@ def test_inputs_are_what_decides_and_nothing_else(tmp_path) -> None:
     assert len(others) == 4 and alike not in others
 
 
+def test_an_inherited_runtime_is_an_input_as_far_as_it_is_recorded(tmp_path) -> None:
+    def inputs(name: str, **written: object) -> str:
+        run = make_run(tmp_path / name)
+        for key, value in written.items():
+            meta.write_json(run, "runtime.json" if key == "runtime" else f"sys/{key}", value)
+        seal_staged(run, meta.prepare_time(run, layout.STAGED, 5))
+        return read_seal(run).inputs
+
+    old, new = {"version": "3.9.1"}, {"version": "3.11.2"}
+    none = inputs("none")
+    assert inputs("machine", cpu={"count": 2}, git={"commit": "0"}) == none
+    others = [
+        none,
+        inputs("old", interpreter=old),
+        inputs("new", interpreter=new),
+        inputs("packages", interpreter=new, packages={"numpy": "1.0"}),
+        inputs("other packages", interpreter=new, packages={"numpy": "2.0"}),
+    ]
+    assert len(set(others)) == len(others)
+    # What is staged is its own record.
+    uv = {"name": "uv"}
+    assert inputs("a", runtime=uv, interpreter=old) == inputs("b", runtime=uv, interpreter=new)
+
+
+@pytest.mark.parametrize(
+    ("type_", "target", "is_unique"),
+    [
+        ("d", "/data/a.csv", True),
+        ("d", "../a.csv", False),
+        ("d", "../../a.csv", True),
+        ("s", "/src", True),
+        ("r", "/usr/bin/python3", False),
+    ],
+)
+def test_runs_with_content_behind_a_link_are_never_the_same(
+    tmp_path, type_: str, target: str, is_unique: bool
+) -> None:
+    seals = []
+    for home in ("first", "second"):
+        run = make_run(tmp_path / home)
+        link = Entry("d/link", "l", type_, 0o777, len(target), target=target)
+        write_manifest(run, Manifest((FILE, link)))
+        meta.write_text(run, layout.ID, home)
+        seal_staged(run, meta.prepare_time(run, layout.STAGED, 5))
+        seals.append(read_seal(run).inputs)
+    assert (seals[0] != seals[1]) == is_unique
+
+
 GOOD = f"# gage seal 1\n# inputs {'0' * 64}\n# staged\n#\tmanifest\t{'1' * 64}\n{'2' * 64}  id\n"
 
 

@@ -30,8 +30,13 @@ class Completed:
         """Return the newest that has completed with the inputs of a run that is sealed."""
         for found in self._by_inputs.get(find_inputs(meta.read_meta(run, layout.SEAL)), ()):
             try:
-                if found != run and status.run_status(found) == status.COMPLETED:
+                if found != run and _has_completed(found):
                     return found
             except RunDamaged:
                 continue
         return None
+
+
+def _has_completed(run: Run) -> bool:
+    # Whose runner was killed before it had recorded the end may lack results.
+    return meta.has_meta(run, layout.STOPPED) and status.run_status(run) == status.COMPLETED

@@ -1,11 +1,12 @@
 """Runs that execute as indexed Jobs of Kubernetes, by kubectl.
 
-Each run goes to object storage as a capsule, and comes back from there. A container gets three
-links that are signed for it alone, in a Secret, and no credentials. Its image needs Python 3.9 or
-newer, and what runs rely on; not Gage. Runs that are submitted together and are to have the same
-are one Job. Its manifest lies in the folder of the submission, for people to read; the links are
-written nowhere but to the cluster. Of two containers that the cluster starts for a run, the store
-lets one begin, where it honours a write on condition that there is nothing yet.
+Each run goes to object storage as a capsule, and comes back from there, in pieces that S3 takes. A
+container has links that are signed for it alone, by its index in the Secret of its Job, and no
+credentials. Its image needs Python 3.9 or newer, and what runs rely on; not Gage. Runs that are
+submitted together and are to have the same are one Job. Its manifest lies in the folder of the
+submission, for people to read; the links are written nowhere but to the cluster. Of two containers
+that the cluster starts for a run, the store lets one begin, where it honours a write on condition
+that there is nothing yet.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from gage._internal import fs
 from gage._internal.errors import EngineFailed, EngineUnreachable
 from gage._internal.fs import printable
 from gage._internal.portable import errand
+from gage._internal.portable.links import Order, pack_order
 from gage._internal.portable.parcel_store import ParcelStore
 from gage._internal.portable.parcels import check_options, packed, write_capsule
-from gage._internal.store.resources import Resources
+from gage._internal.store.resources import Resources, parse_memory
 from gage._internal.types import NOTHING
 from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submission, Ticket
 
@@ -39,16 +41,25 @@ _INDEX = "batch.kubernetes.io/job-completion-index"
 _JOB_NAME = "job-name"
 _OPTIONS: Mapping[str, type] = {
     **dict.fromkeys(("image", "capsules", "namespace", "context"), str),
-    **dict.fromkeys(("service-account", "python"), str),
+    **dict.fromkeys(("service-account", "python", "size"), str),
     **dict.fromkeys(("storage", "node-selector"), Mapping),
     **dict.fromkeys(("limit", "grace", "ttl", "expires"), int),
 }
 _PROGRAM = "gage.pyz"
 _MOUNT = "/gage"
+_ORDER = "order"
+_INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 # Where Kubernetes looks for what a container says at last.
 _LAST_WORDS = "/dev/termination-log"
-# As many jobs have their links in a Secret, which is to be below 1 MiB.
+# As many jobs have their links in a Secret, if these are not too many for the 1 MiB that it may
+# have: bytes for all of them, for what else is in an order, and for each link to a piece, packed.
 _MOST = 150
+_MOST_BYTES = 900 << 10
+_ORDER_BYTES = 1 << 10
+_LINK_BYTES = 64
+# What S3 takes at once are 5 GiB; how much a run may leave, unless it is said.
+_PIECE = 4 << 30
+_SIZE = "100GiB"
 # Seconds: for a run to end when it is told to, and to store what it has left; for links, a week,
 # the longest that S3 signs for; for what has ended to be looked at.
 _GRACE = 120
@@ -82,8 +93,8 @@ class Kubernetes:
 
     Options are `image`; `capsules`, an address of object storage (s3://BUCKET/PREFIX), and
     `storage`, what fsspec is to know of it; `namespace`, `context`, `service-account`,
-    `node-selector`, `python`; `limit`, of runs that execute at the same time; and in seconds
-    `grace`, `ttl` and `expires`.
+    `node-selector`, `python`; `limit`, of runs that execute at the same time; `size`, the most
+    that a run may leave; and in seconds `grace`, `ttl` and `expires`.
     """
 
     def submit(self, submission: Submission, options: Mapping[str, Any]) -> Sequence[str]:
@@ -91,10 +102,11 @@ class Kubernetes:
 
         Raises:
             EngineUnreachable: the cluster does not answer.
-            EngineFailed: it does not take them, or there is no kubectl or no object storage.
+            EngineFailed: it does not take them, there is no kubectl or no object storage, or links
+                to that would end with the credentials that they are signed with.
         """
         _check(options)
-        arrays = list(_arrays(submission))
+        arrays = list(_arrays(submission, _count_pieces(options)))
         path = os.path.join(submission.folder, "job.json")
         jobs = [_job(submission, array, options) for array in arrays]
         fs.replace_file(path, _json(_list_of(jobs)).encode())
@@ -102,6 +114,12 @@ class Kubernetes:
             hint = f"install it; the Job that it would create is in {printable(path)}"
             raise EngineFailed("there is no kubectl here", hint)
         store = _store(options, submission.name)
+        if "expires" not in options and not store.has_lasting_links():
+            raise EngineFailed(
+                f"{printable(str(options['capsules']))}: the credentials are temporary, and links"
+                " that are signed with them end when they do",
+                "take lasting ones, or set options.expires to the seconds that these are good for",
+            )
         for number, job in enumerate(submission.jobs):
             with packed(job, submission.folder) as capsule:
                 store.put(number, "capsule", capsule)
@@ -180,11 +198,12 @@ class Kubernetes:
 
         Raises:
             EngineUnreachable: the object storage does not answer.
+            EngineFailed: what is there is not what the job has left.
             OSError: the file cannot be written.
         """
         store = _store(options, ticket.submission)
         try:
-            write_capsule(path, store.iter_pieces(ticket.number, "left"))
+            write_capsule(path, store.iter_listed(ticket.number, "left"))
         except FileNotFoundError:
             return False
         return True
@@ -198,8 +217,7 @@ class Kubernetes:
         for ticket in tickets:
             store = _store(options, ticket.submission)
             for name in ("left", "capsule"):
-                if store.has(ticket.number, name):
-                    store.remove(ticket.number, name)
+                store.remove(ticket.number, name)
 
     def _let_go_together(
         self, created: Iterator[Mapping[str, Any]], options: Mapping[str, Any]
@@ -279,15 +297,29 @@ def _check(options: Mapping[str, Any]) -> None:
     for name in ("image", "capsules"):
         if name not in options:
             raise EngineFailed(f"Kubernetes needs the option {name}", f"set options.{name}")
+    _count_pieces(options)
 
 
-def _arrays(submission: Submission) -> Iterator[_Array]:
+def _count_pieces(options: Mapping[str, Any]) -> int:
+    """Return how many pieces there may be of what a run leaves.
+
+    Raises:
+        EngineFailed: the option that says it is no size.
+    """
+    try:
+        return -(-parse_memory(options.get("size", _SIZE)) // _PIECE) or 1
+    except ValueError as error:
+        raise EngineFailed(f"the option size of Kubernetes: {error}") from None
+
+
+def _arrays(submission: Submission, pieces: int) -> Iterator[_Array]:
+    most = max(1, min(_MOST, _MOST_BYTES // (_ORDER_BYTES + _LINK_BYTES * pieces)))
     of_resources: dict[Resources, list[int]] = {}
     for number, job in enumerate(submission.jobs):
         of_resources.setdefault(job.resources, []).append(number)
     for resources, numbers in of_resources.items():
-        for begin in range(0, len(numbers), _MOST):
-            part = numbers[begin : begin + _MOST]
+        for begin in range(0, len(numbers), most):
+            part = numbers[begin : begin + most]
             yield _Array(f"{_label(submission.name)}-{part[0]}", part, resources)
 
 
@@ -321,12 +353,21 @@ def _metadata(submission: Submission, array: _Array, options: Mapping[str, Any])
 def _job(submission: Submission, array: _Array, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the manifest of a Job, whose indexes are the runs of an array."""
     count = len(array.numbers)
+    index = f"metadata.annotations['{_INDEX}']"
     container = {
         "name": "run",
         "image": options["image"],
-        "command": [options.get("python", "python3"), f"{_MOUNT}/{_PROGRAM}", _MOUNT, _LAST_WORDS],
+        "command": [
+            options.get("python", "python3"),
+            *(f"{_MOUNT}/{_PROGRAM}", f"{_MOUNT}/{_ORDER}", _LAST_WORDS),
+        ],
+        "env": [{"name": _INDEX_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": index}}}],
         "resources": _amounts(array.resources),
-        "volumeMounts": [{"name": "links", "mountPath": _MOUNT, "readOnly": True}],
+        # Of the links of a Job a container has its own.
+        "volumeMounts": [
+            _mount(_PROGRAM, {"subPath": _PROGRAM}),
+            _mount(_ORDER, {"subPathExpr": f"$({_INDEX_VARIABLE})"}),
+        ],
     }
     pod = {
         # Nothing of a cluster's API is needed, and what is not there cannot be misused.
@@ -359,6 +400,10 @@ def _job(submission: Submission, array: _Array, options: Mapping[str, Any]) -> M
     }
 
 
+def _mount(name: str, of: Mapping[str, str]) -> Mapping[str, Any]:
+    return {"name": "links", "mountPath": f"{_MOUNT}/{name}", "readOnly": True, **of}
+
+
 def _amounts(resources: Resources) -> Mapping[str, Mapping[str, str]]:
     requests = {"cpu": str(resources.cpus)}
     limits = {}
@@ -374,25 +419,29 @@ def _secret(
 ) -> Mapping[str, Any]:
     """Return the manifest of a Secret with what a Job needs: the program, and links by index."""
     seconds = options.get("expires", _EXPIRES)
-    orders = {}
+
+    def link(number: int, name: str, is_to_write: bool = True) -> str:
+        return store.link(number, name, is_to_write, seconds)
+
+    data = {_PROGRAM: _program()}
     for index, number in enumerate(array.numbers):
-        orders[str(index)] = json.dumps(
-            {
-                "number": number,
-                "run": submission.jobs[number].run_id,
-                "python": options.get("python", ""),
-                "capsule": store.link(number, "capsule", False, seconds),
-                "begun": store.link(number, "begun", True, seconds),
-                "left": store.link(number, "left", True, seconds),
-            }
+        order = Order(
+            number=number,
+            run=submission.jobs[number].run_id,
+            python=options.get("python", ""),
+            capsule=link(number, "capsule", is_to_write=False),
+            begun=link(number, "begun"),
+            left=link(number, "left"),
+            pieces=[link(number, f"left.{piece}") for piece in range(_count_pieces(options))],
+            piece=_PIECE,
         )
+        data[str(index)] = pack_order(order)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
         "metadata": _metadata(submission, array, options),
-        "data": {_PROGRAM: base64.b64encode(_program()).decode()},
-        "stringData": orders,
+        "data": {name: base64.b64encode(content).decode() for name, content in data.items()},
     }
 
 

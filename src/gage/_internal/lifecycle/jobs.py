@@ -44,8 +44,9 @@ _LONGEST_SUBMITTING = 3_600 * 10**6
 # Seconds between two looks at runs, and at most between two questions to an engine.
 _LOOK = 0.2
 _LONGEST_PAUSE = 5.0
-# Seconds after which a job that was cancelled is to be gone.
-_LONGEST_END = 120.0
+# Seconds after which a job that was cancelled is to be gone, besides those that the option `grace`
+# gives it: Kubernetes lets one have 120 by itself, and takes its own time.
+_LONGEST_END = 300.0
 
 # An engine, its options, and its jobs.
 Asked = tuple[Engine, Mapping[str, Any], Sequence[tuple[Run, JobNote]]]
@@ -113,7 +114,8 @@ def cancel(runs: Iterable[Run], wait: Callable[[Standing], None]) -> None:
             asked.append((standing.run, standing.note._replace(job=standing.state.job)))
     for engine, options, jobs in _by_engine(asked):
         engine.cancel([_ticket(note) for _, note in jobs], options)
-    until = time.monotonic() + _LONGEST_END
+    grace = max((note.options.get("grace", 0) for _, note in asked), default=0)
+    until = time.monotonic() + _LONGEST_END + grace
     for standing in iter_over(open_runs, lambda: time.monotonic() < until):
         wait(standing)
         open_runs.remove(standing.run)

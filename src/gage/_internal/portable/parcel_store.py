@@ -1,11 +1,14 @@
 """What a submission has in object storage: capsules that go out, marks, and what comes back.
 
 Each job has objects of its own, `NUMBER.NAME`, for which links can be signed, so that whoever
-executes it needs no credentials.
+executes it needs no credentials. What comes back is in pieces, `NUMBER.NAME.PIECE`, of which
+`NUMBER.NAME`, written last, is the list: a line for each, as sha256sum prints it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +25,9 @@ from gage._internal.errors import (
 from gage._internal.fs import printable
 from gage._internal.portable.errand import CHUNK
 from gage._internal.portable.object_store import ObjectStore, store_error
+
+_TOKEN = "x-amz-security-token="
+_LIST = re.compile(rb"(?:[0-9a-f]{64}  [^\n]+\n)+")
 
 
 class ParcelStore:
@@ -62,29 +68,53 @@ class ParcelStore:
         with _understood(self._address):
             return self._objects.read(f"{number}.{name}")
 
-    def iter_pieces(self, number: int, name: str) -> Iterator[bytes]:
-        """Yield an object of a job.
+    def iter_listed(self, number: int, name: str) -> Iterator[bytes]:
+        """Yield what is in the pieces of a job.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: there is no list of them.
+            EngineFailed: they are not as it says.
         """
-        with _understood(self._address):
-            file = ask(_find_file, self._file_system, self._path(number, name))
-            if file is None:
-                raise FileNotFoundError(f"{self._address}: there is no {number}.{name}")
-            with file:
-                while piece := ask(file.read, CHUNK):
-                    yield piece
+        listed = self.read(number, name)
+        if listed is None:
+            raise FileNotFoundError(f"{self._address}: there is no {number}.{name}")
+        if not _LIST.fullmatch(listed):
+            raise self._is_altered(f"{number}.{name}")
+        for piece, line in enumerate(listed.splitlines()):
+            hasher = hashlib.sha256()
+            for data in self._iter_object(f"{number}.{name}.{piece}"):
+                hasher.update(data)
+                yield data
+            if hasher.hexdigest() != line[:64].decode():
+                raise self._is_altered(f"{number}.{name}.{piece}")
 
-    def has(self, number: int, name: str) -> bool:
-        """Tell whether there is an object of a job."""
+    def _iter_object(self, name: str) -> Iterator[bytes]:
         with _understood(self._address):
-            return bool(ask(self._file_system.exists, self._path(number, name)))
+            file = ask(self._file_system.open, f"{self._root}/{name}", "rb")
+            with file:
+                while data := ask(file.read, CHUNK):
+                    yield data
+
+    def _is_altered(self, name: str) -> EngineFailed:
+        return EngineFailed(f"{printable(self._address)}: {name} is not what was stored there")
 
     def remove(self, number: int, name: str) -> None:
-        """Remove an object of a job."""
+        """Remove an object of a job, and its pieces, as far as they are there; the list first."""
+        start = self._path(number, name)
         with _understood(self._address):
-            ask(self._file_system.rm_file, self._path(number, name))
+            ask(self._file_system.invalidate_cache)
+            found = ask(self._file_system.find, self._root, prefix=f"{number}.{name}")
+            for path in sorted(found):
+                if path == start or path.startswith(f"{start}."):
+                    ask(self._file_system.rm_file, path)
+
+    def has_lasting_links(self) -> bool:
+        """Tell whether links last as long as they are signed for.
+
+        Those that are signed with temporary credentials end with these, of which no more is known
+        than that there is a token.
+        """
+        return _TOKEN not in self.link(0, "capsule", False, 1).lower()
 
     def link(self, number: int, name: str, is_to_write: bool, seconds: int) -> str:
         """Return an address by which anybody may read or write an object of a job.
@@ -98,17 +128,12 @@ class ParcelStore:
                 f"{printable(self._address)} gives no links to write by",
                 "set options.capsules to an address such as s3://BUCKET/PREFIX",
             )
-        return str(self._file_system.sign(self._path(number, name), expiration=seconds, **more))
+        with _understood(self._address):
+            path = self._path(number, name)
+            return str(ask(self._file_system.sign, path, expiration=seconds, **more))
 
     def _path(self, number: int, name: str) -> str:
         return f"{self._root}/{number}.{name}"
-
-
-def _find_file(file_system: Any, path: str) -> Any:
-    try:
-        return file_system.open(path, "rb")
-    except FileNotFoundError:
-        return None
 
 
 @contextmanager
