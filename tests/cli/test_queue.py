@@ -7,7 +7,10 @@ import pty
 import re
 import select
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -355,3 +358,70 @@ def test_ctrl_c_on_a_terminal_reaches_each_run_once(project):
     assert b"1 run still staged; to go on: gage start --all" in said
     printed = sorted(here.gage("logs", str(number)).out for number in (1, 2, 3))
     assert printed == ["", "ready\ngot it\n", "ready\ngot it\n"]
+
+
+def begin(here, *args: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gage", *args],
+        cwd=here.dir,
+        env={**here.env, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+SWEEP = """
+[prepare]
+exec = "sh -c 'cat version.txt > data.txt'"
+[train]
+exec = "sh train.sh"
+config = { env = { X = 0 } }
+depends = {run-files = "prepare"}
+"""
+
+
+def test_what_is_upstream_and_a_batch_have_the_source_of_one_moment(project, tmp_path):
+    script = "cat data.txt version.txt; until [ -e $GO ] || [ $X != 1 ]; do sleep 0.05; done"
+    here = project({"gage.toml": SWEEP, "train.sh": script, "version.txt": "1\n"})
+    go = tmp_path / "go"
+    command = ("run", "train", "X=[1,2,3]", "--with-upstream", "--group", "g")
+    running = begin(here, *command, env={"GO": str(go)})
+    wait_until(lambda: "running" in statuses(here))
+    here.write("version.txt", "2\n")
+    here.write("train.sh", "exit 9")
+    go.touch()
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    for run in here.gage("list", "--json", "--group", "g").json:
+        assert here.gage("logs", run["id"]).out == "1\n1\n"
+        here.gage("verify", run["id"]).succeeds()
+    assert not [name for name in os.listdir(here.runs_home) if name.startswith(".frozen")]
+
+
+def test_the_same_command_goes_on_with_a_batch_that_needs_what_is_upstream(project, tmp_path):
+    script = "until [ -e $GO ] || [ $X != 2 ]; do sleep 0.05; done"
+    here = project({"gage.toml": SWEEP, "train.sh": script, "version.txt": "1\n"})
+    go = tmp_path / "go"
+    command = ("run", "train", "X=range(1,5)", "--with-upstream", "--group", "g")
+    running = begin(here, *command, env={"GO": str(go)})
+    wait_until(lambda: len(here.runs()) == 3 and "running" in statuses(here))
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    told = "gage: 2 runs not made; to go on: the same command with --group g --needed\n"
+    assert told in err.decode()
+    go.touch()
+    done = here.gage(*command, "--needed").succeeds()
+    assert "2 runs of these were in the group before" in done.err
+    assert "not needed: " in done.err
+    rows = here.gage("list", "--json").json
+    assert sorted(row["operation"] for row in rows) == ["prepare", *["train"] * 4]
+    made = here.gage(*command).succeeds()
+    assert len(here.runs()) == 5 and "4 runs of these were in the group before" in made.err

@@ -50,8 +50,13 @@ def start_runs(runs: Sequence[Run], args: argparse.Namespace, context: Context) 
     return work(tasks, args, context)
 
 
-def work(tasks: Sequence[Task], args: argparse.Namespace, context: Context) -> int:
-    """Work through a queue, and tell of it; return the exit status."""
+def work(
+    tasks: Sequence[Task], args: argparse.Namespace, context: Context, again: str | None = None
+) -> int:
+    """Work through a queue, and tell of it; return the exit status.
+
+    `again` is what makes those runs that were not made.
+    """
     is_apart = args.jobs > 1
     limits = Limits(args.jobs, args.keep_going, args.retries, is_apart)
     machine = find_machine(with_gpus=any(task.resources.gpus for task in tasks))
@@ -80,7 +85,7 @@ def work(tasks: Sequence[Task], args: argparse.Namespace, context: Context) -> i
     if context.json:
         ended = [end.run for end in done.ends if end.run is not None and not end.is_passed]
         print_records(list(map(find_record, ended)))
-    _tell_done(done, len(tasks), args.quiet)
+    _tell_done(done, len(tasks), args.quiet, again)
     return done.code
 
 
@@ -175,7 +180,7 @@ def tell_stopping(running: Sequence[Running]) -> None:
     printer.print_note(f"no more runs are started; waiting for {counted(len(running), 'run')}")
 
 
-def _tell_done(done: Done, count: int, is_quiet: bool) -> None:
+def _tell_done(done: Done, count: int, is_quiet: bool, again: str | None) -> None:
     """Say how all ended, and how to go on."""
     left = [task for task in done.left if task.run is not None]
     if count > 1 and not is_quiet:
@@ -191,3 +196,6 @@ def _tell_done(done: Done, count: int, is_quiet: bool) -> None:
         printer.print_note(
             f"{counted(len(left), 'run')} still staged; to go on: gage start {which}"
         )
+    unmade = len(done.left) - len(left)
+    if unmade and again is not None:
+        printer.print_note(f"{counted(unmade, 'run')} not made; to go on: {again}")

@@ -18,6 +18,7 @@ from gage._internal.fs import printable
 from gage._internal.lifecycle.batch import frozen_project, stage_batch
 from gage._internal.lifecycle.stage import has_hook
 from gage._internal.project.operations import Operation
+from gage._internal.project.projects import Project
 from gage._internal.store import layout, meta, status
 from gage._internal.store.logs import counted
 from gage._internal.store.names import group_name, run_name
@@ -39,48 +40,59 @@ def new_staged_batch(choices: Choices, args: argparse.Namespace, context: Contex
         GageError, OSError, KeyboardInterrupt: as `stage_batch`; then it is told how to go on.
     """
     home = context.home(choices.project)
-    with _frozen(choices, home, args) as fill:
+    with frozen(choices.project, choices.operation, home, args) as fill:
         return _staged(home, choices.operation, choices.configs, choices.is_batch, fill, args)
 
 
-def stage_unless_same(choices: Choices, args: argparse.Namespace, context: Context) -> Run:
-    """Create the one run that was chosen and stage it; return it, or one that has done the same.
+def stage_filled(
+    home: str,
+    operation: Operation,
+    config: Mapping[str, Any],
+    fill: Callable[[Run], None],
+    args: argparse.Namespace,
+) -> Run:
+    """Create a run and stage it; return it, or one that has done the same and will do.
 
     Raises:
         GageError, OSError, KeyboardInterrupt: as `stage_batch`.
     """
-    home = context.home(choices.project)
-    same = _Same(home)
+    same = _Same(home) if args.needed else None
     staged: list[Run] = []
-    with _frozen(choices, home, args) as fill:
-        stage_batch(
-            home,
-            choices.operation,
-            choices.configs,
-            fill,
-            group=args.group,
-            label=args.label,
-            tags=args.tags,
-            find_same=same.find,
-            on_staged=staged.append,
-        )
-    return (staged or same.found)[0]
+    stage_batch(
+        home,
+        operation,
+        [config],
+        fill,
+        group=args.group,
+        label=args.label,
+        tags=args.tags,
+        find_same=same.find if same else lambda run: None,
+        on_staged=staged.append,
+    )
+    return staged[0] if staged or same is None else same.found[0]
 
 
 @contextmanager
-def _frozen(
-    choices: Choices, home: str, args: argparse.Namespace
+def frozen(
+    project: Project,
+    operation: Operation,
+    home: str,
+    args: argparse.Namespace,
+    *,
+    now: bool = False,
 ) -> Iterator[Callable[[Run], None]]:
+    """Yield what fills runs of an operation from a project; see `frozen_project`."""
     with (
         printer.ProgressLine() as progress,
         frozen_project(
             home,
-            choices.operation.opdef,
-            choices.project.dir,
+            operation.opdef,
+            project.dir,
             strict=args.strict,
-            share=args.share or choices.project.share,
+            share=args.share or project.share,
             notice=printer.print_note,
             progress=progress,
+            now=now,
         ) as fill,
     ):
         yield fill
@@ -136,8 +148,9 @@ def _staged(
     args: argparse.Namespace,
 ) -> list[Run]:
     group: str | None = args.group or (group_name() if is_batch else None)
-    had = _had(home, args.group, operation.opref.name) if is_batch and args.group else {}
-    missing = [config for config in configs if _key(config) not in had]
+    missing, asked_for = list(configs), list[Run]()
+    if is_batch and args.group:
+        missing, asked_for = split_had(home, args.group, operation, configs)
     same = _Same(home) if args.needed else None
     staged: list[Run] = []
     try:
@@ -162,11 +175,23 @@ def _staged(
     if is_batch and staged:
         of = f" of {len(configs)}" if len(staged) < len(configs) else ""
         printer.print_note(f"staged {counted(len(staged), 'run')}{of} as group {group}")
-    asked_for = [had[_key(config)] for config in configs if _key(config) in had]
-    if asked_for:
-        _tell_had(asked_for)
-    waiting = [run for run in asked_for if _is_waiting(run)]
-    return [*waiting, *staged]
+    return [*waiting_of(asked_for), *staged]
+
+
+def split_had(
+    home: str, group: str, operation: Operation, configs: Sequence[Mapping[str, Any]]
+) -> tuple[list[Mapping[str, Any]], list[Run]]:
+    """Return the configs that a group has no run of an operation of, and the runs of the others."""
+    had = _had(home, group, operation.opref.name)
+    missing = [config for config in configs if _key(config) not in had]
+    return missing, [had[_key(config)] for config in configs if _key(config) in had]
+
+
+def waiting_of(runs: Sequence[Run]) -> list[Run]:
+    """Say how it is about runs that a batch had before; return those that wait to be started."""
+    if runs:
+        _tell_had(runs)
+    return [run for run in runs if _is_waiting(run)]
 
 
 def _tell_had(runs: Sequence[Run]) -> None:

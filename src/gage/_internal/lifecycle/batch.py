@@ -10,14 +10,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gage._internal import fs
 from gage._internal.errors import GageError
 from gage._internal.lifecycle.create import clear_home, create_run, discard_run
 from gage._internal.lifecycle.freeze import Frozen
-from gage._internal.lifecycle.stage import fill_run, has_hook, recording_failure, seal_run
+from gage._internal.lifecycle.stage import (
+    fill_run,
+    freeze_source,
+    has_hook,
+    recording_failure,
+    seal_run,
+)
 from gage._internal.project.operations import Operation, operation_cmd
 from gage._internal.store import layout, lock, meta
 from gage._internal.store.failure import record_failed_staging
@@ -75,11 +81,13 @@ def frozen_project(
     share: bool = False,
     notice: Notice = lambda sentence: None,
     progress: Progress = lambda what, done, total: None,
+    now: bool = False,
 ) -> Iterator[Callable[[Run], None]]:
     """Yield what fills runs of an operation from a project that is frozen for all of them.
 
     What there is to tell is told once. The arguments are those of `stage_run`; and `share` gives
-    all runs the same files under other names.
+    all runs the same files under other names. With `now` the source code is frozen at once, for
+    runs that are made later, maybe by processes that are forked meanwhile.
     """
     told: set[str] = set()
 
@@ -92,8 +100,11 @@ def frozen_project(
     with Frozen(home, project_dir, share and not has_hook(opdef)) as frozen:
 
         def fill(run: Run) -> None:
-            fill_run(run, project_dir, strict, False, tell, progress, frozen)
+            with frozen.branch() if now else nullcontext(frozen) as own:
+                fill_run(run, project_dir, strict, False, tell, progress, own)
 
+        if now and project_dir is not None:
+            freeze_source(home, opdef, project_dir, frozen, tell)
         yield fill
 
 

@@ -5,15 +5,20 @@ frozen one, and from there into it and the others: so all have the same bytes, w
 the project meanwhile. So it is with what was found out otherwise: which files are source, what git
 says, what dependencies resolve to. The directory goes when the batch is staged. What a dependency
 links to, where it says `link`, is no copy, and is not frozen either.
+
+Processes that were forked share what was frozen before that; what each freezes then is its own (see
+`Frozen.branch`).
 """
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from gage._internal import fs
@@ -46,6 +51,8 @@ class Frozen:
         self._roots: dict[str, str] = {}
         self._known: dict[str, Known | None] = {}
         self._kept = 0
+        self._home = home
+        self._before: Frozen | None = None
         self._found: dict[object, object] = {}
 
     def __enter__(self) -> Frozen:
@@ -59,6 +66,22 @@ class Frozen:
         trace: TracebackType | None,
     ) -> None:
         self.diff.__exit__()
+        self._remove()
+
+    @contextmanager
+    def branch(self) -> Iterator[Frozen]:
+        """Yield one that has all that is frozen here, and keeps what is new for itself."""
+        own = copy.copy(self)
+        own.folder = fs.path_beside(os.path.join(os.path.abspath(self._home), _FOLDER))
+        own._before, own._roots, own._known = self, {}, {}
+        own._found = dict(self._found)
+        os.makedirs(own.folder, 0o700)
+        try:
+            yield own
+        finally:
+            own._remove()
+
+    def _remove(self) -> None:
         try:
             fs.remove_tree(self.folder)
         except OSError:
@@ -84,7 +107,13 @@ class Frozen:
 
     def known(self, source: str) -> Known | None:
         """Return what is known of a frozen file; None for what is no regular file."""
+        if self._before and source not in self._known:
+            return self._before.known(source)
         return self._known.get(source)
+
+    def _has(self, root: str, paths: Iterable[str]) -> bool:
+        base = self._roots.get(root)
+        return base is not None and all(f"{base}/{path}" in self._known for path in paths)
 
     def freeze(
         self,
@@ -101,6 +130,8 @@ class Frozen:
         Raises:
             SourceRefused: a link leaves the run, or a file is special, gone or never still.
         """
+        if self._before and self._before._has(root, [source for source, _ in pairs]):
+            return self._before._roots[root]
         base = self._roots.setdefault(root, f"{self.folder}/{len(self._roots)}")
         new = [pair for pair in dict(pairs).items() if f"{base}/{pair[0]}" not in self._known]
         for source, _ in new:

@@ -25,7 +25,7 @@ from gage._internal.lifecycle.secret_values import find_secrets, secret_names
 from gage._internal.lifecycle.stage_config import stage_config
 from gage._internal.lifecycle.stage_dependencies import stage_dependencies
 from gage._internal.lifecycle.stage_runtime import StagedRuntime, stage_runtime
-from gage._internal.lifecycle.stage_sourcecode import stage_sourcecode
+from gage._internal.lifecycle.stage_sourcecode import freeze_sourcecode, stage_sourcecode
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.lifecycle.system.capture import capture_system
 from gage._internal.lifecycle.system.derive import Calls, Staged, derive_requirements, find_calls
@@ -119,6 +119,20 @@ def fill_run(
     manifest.write_manifest(run, Manifest(files.entries()))
     log_action(run, "Writing staged")
     return digests
+
+
+def freeze_source(
+    home: str, opdef: OpDef, project_dir: str, frozen: Frozen, notice: Callable[[str], None]
+) -> None:
+    """Freeze the source code of a project as it is now, and what git says of it.
+
+    Raises:
+        SourceRefused: a file cannot be staged; the message names it.
+    """
+    needles = find_places(home, project_dir).needles()
+    for sentence in freeze_sourcecode(opdef, project_dir, home, needles, frozen):
+        notice(sentence)
+    frozen.diff.read(_mask(opdef))
 
 
 def _find_digests(

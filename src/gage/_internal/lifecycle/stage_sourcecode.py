@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from gage._internal.fs import printable
 from gage._internal.lifecycle.staged_files import StagedFiles
 from gage._internal.project.selection import select_source
-from gage._internal.project.source_rules import parse_rules
+from gage._internal.project.source_rules import matcher, parse_rules
 from gage._internal.store import layout
 from gage._internal.store.logs import counted, log_action, log_actions
 from gage._internal.store.manifest import SOURCE
-from gage._internal.types import OpDef, Run
+from gage._internal.types import OpDef, Run, as_patterns
 
 if TYPE_CHECKING:
     from gage._internal.lifecycle.freeze import Frozen
@@ -59,6 +59,20 @@ def stage_sourcecode(
     copied = files.copy(project_dir, ((path, path) for path in found.paths), SOURCE)
     if copied:
         log_action(run, f"Copied {counted(copied, 'source file')}")
+
+
+def freeze_sourcecode(
+    opdef: OpDef, project_dir: str, home: str, needles: Sequence[bytes], frozen: Frozen
+) -> Sequence[str]:
+    """Freeze the selected files of a project before there is a run; return what is to be told.
+
+    Raises:
+        SourceRefused: a file cannot be staged; the message names it.
+    """
+    found = frozen.once("source", lambda: _find(opdef, project_dir, home))
+    is_writable = matcher(as_patterns(opdef.data.get("writable")))
+    frozen.freeze(project_dir, [(path, path) for path in found.paths], is_writable, needles)
+    return found.told
 
 
 def _find(opdef: OpDef, project_dir: str, home: str) -> _Found:
