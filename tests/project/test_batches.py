@@ -200,6 +200,13 @@ def test_a_row_of_a_file_is_a_run(operation, tmp_path, file):
     assert kept == [(0.5, "b", 3), (0.25, "a", 3), (1.0, "'c'", 3)]
 
 
+def test_a_value_of_a_csv_file_may_hold_other_ends_of_lines(operation, tmp_path):
+    odd = [f"a{end}b" for end in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"]
+    (tmp_path / "a.csv").write_text("\r\n".join(["name", *odd, '"a\n\nb"']), newline="")
+    found = chosen(operation, files=["a.csv"], cwd=tmp_path)
+    assert [config["name"] for config in found.configs] == [*odd, "a\n\nb"]
+
+
 def test_files_multiply_with_each_other_and_with_words(operation, tmp_path):
     (tmp_path / "a.csv").write_text("lr\n0.5\n0.25\n")
     (tmp_path / "b.json").write_text('[{"name": "b"}, {"name": "c"}]')
@@ -216,15 +223,23 @@ def test_files_multiply_with_each_other_and_with_words(operation, tmp_path):
         ("a.csv", "lr,lr\n1,2\n", BatchFileError, "a.csv:1: each column needs a name"),
         ("a.csv", "sed\n1\n", UnknownConfig, "a.csv:2: a.py has no config sed"),
         ("a.csv", 'name\n"b\n', BatchFileError, "a.csv:2: "),
-        ("a.csv", "lr\n", BatchFileError, "a.csv has no rows"),
-        ("a.csv", "", BatchFileError, "a.csv has no rows"),
+        ("a.csv", "lr, name\n\n", BatchFileError, "a.csv:1: names lr, name, and no row below has"),
+        ("a.csv", "", BatchFileError, "a.csv is empty: there is nothing to stage"),
+        ("a.csv", "\n1\n", BatchFileError, "a.csv:1: each column needs a name"),
+        ("a.json", "\n", BatchFileError, "a.json is empty"),
+        ("a.toml", "", BatchFileError, "a.toml is empty"),
+        ("a.toml", "# none\n", BatchFileError, "a.toml has no rows"),
         ("a.json", "[]", BatchFileError, "a.json has no rows"),
-        ("a.json", "[{]", BatchFileError, "a.json: "),
+        ("a.json", "[{}, \n{]", BatchFileError, "a.json:2: "),
+        ("a.json", '[{"lr": 1}, {"lr": 1, "lr": 2}]', BatchFileError, "row 2: gives lr twice"),
+        ("a.json", '[{"lr": [{"b": {"a": 1, "a": 1}}]}]', BatchFileError, "row 1: gives a twice"),
+        ("a.yaml", "- lr: 1\n  lr: 2\n", BatchFileError, 'found duplicate key "lr"'),
         ("a.json", '{"lr": 1}', BatchFileError, "a.json is not a list of rows"),
         ("a.json", "[1]", BatchFileError, "a.json, row 1: is no values by name"),
         ("a.json", '[{"lr": 1}, {"lr": "x"}]', BadConfigValue, "a.json, row 2: lr (a.py:1) takes"),
         ("a.yaml", "- lr: [1\n", BatchFileError, "a.yaml: "),
-        ("a.yaml", "", BatchFileError, "a.yaml has no rows"),
+        ("a.yaml", "", BatchFileError, "a.yaml is empty"),
+        ("a.yaml", "# none\n", BatchFileError, "a.yaml has no rows"),
         ("a.yaml", "- nothing: 2001-01-01\n", BadConfigValue, "a.yaml, row 1: nothing"),
         ("a.toml", "[[a]]\n[[b]]\n", BatchFileError, "more than one array of tables"),
         ("a.toml", "lr = 1\n", BatchFileError, "a.toml is not a list of rows"),
