@@ -97,6 +97,7 @@ def test_what_words_mean(operation, word, expected):
         ("lr=logspace(-4, -1, 4)", BadConfigValue, "logspace takes ends above 0"),
         ("lr=linspace(0, 1)", BadConfigValue, "linspace takes two ends and a count"),
         ("lr=linspace(0, nan, 2)", BadConfigValue, "linspace takes numbers, not 'nan'"),
+        (f"seed=randint(0, {10**400})", BadConfigValue, "randint takes numbers, not '1000"),
         ("lr=uniform(0, 1)", UsageError, "nobody says how often"),
         ("lr=uniform(1, 0)", BadConfigValue, "uniform takes the least and the greatest value"),
         ("lr=loguniform(0, 1)", BadConfigValue, "loguniform takes ends above 0"),
@@ -147,6 +148,35 @@ def test_the_same_seed_draws_the_same_and_more_trials_go_on(operation):
     assert {config["name"] for config in found.configs} == {"b", "c, d"}
     below = sum(config["lr"] < 3.16e-3 for config in found.configs)
     assert 10 < below < 40
+
+
+def test_no_more_is_drawn_than_is_taken(operation):
+    words = ("lr=[1,2]", "seed=randint(1, 3)")
+    found = chosen(operation, *words, trials=10**9, seed=7, most=3)
+    assert found.configs == chosen(operation, *words, trials=100, seed=7).configs[:3]
+    assert found.total == 2 * 10**9
+    # There are no more than six.
+    found = chosen(operation, *words, trials=10**9, seed=7, most=7)
+    assert found.configs == chosen(operation, *words, trials=100, seed=7).configs
+    with pytest.raises(UsageError, match="this would be 2000000000 runs"):
+        chosen(operation, *words, trials=10**9)
+
+
+def test_what_a_seed_draws_stays_the_same(operation):
+    words = ("seed=randint(0, 4294967295)", "lr=uniform(0, 1)", f"nothing=randint(-5, {2**64})")
+    found = chosen(operation, *words, trials=2, seed=7).configs
+    assert [(config["seed"], config["lr"], config["nothing"]) for config in found] == [
+        (1390851134, 0.150849, 3661103327533528858),
+        (311111482, 0.535882, 2460878549711171868),
+    ]
+
+
+def test_whole_numbers_are_drawn_of_all_that_there_are(operation):
+    for high in (2**63 - 1, 2**64 + 1, 10**300):
+        found = values(operation, f"seed=randint(-1, {high})", trials=200, seed=7)
+        assert {each % 8 for each in found} == set(range(8)) and len(set(found)) == 200
+        assert all(-1 <= each <= high for each in found)
+        assert 70 < sum(each < high // 2 for each in found) < 130
 
 
 def test_a_seed_is_drawn_and_told_where_none_is_given(operation):
