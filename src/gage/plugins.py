@@ -8,6 +8,7 @@ class that is called without arguments.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -251,16 +252,28 @@ class Job(NamedTuple):
 class Submission(NamedTuple):
     """Jobs that an engine is given at once.
 
-    `name` tells them apart from all others, for good; the engine keeps it with what it makes of
-    them. `runner` is the path of the runner in the runs home, and `folder` that of a directory
-    there, made for this submission, for what the engine writes. Job number N is executed by
-    `PYTHON RUNNER job RUN_DIR`, or `PYTHON RUNNER job --of FOLDER/runs.json N`.
+    `name` tells them apart from all others, for good, and of whom they are (`find_submitter`); the
+    engine keeps it with what it makes of them. `runner` is the path of the runner in the runs home,
+    and `folder` that of a directory there, made for this submission, for what the engine writes.
+    Job number N is executed by `PYTHON RUNNER job RUN_DIR`, or
+    `PYTHON RUNNER job --of FOLDER/runs.json N`.
     """
 
     name: str
     jobs: Sequence[Job]
     runner: str
     folder: str
+
+
+def submission_name() -> str:
+    """Return a new name for what this user submits."""
+    return f"gage-{os.geteuid()}-{os.urandom(6).hex()}"
+
+
+def find_submitter(name: str) -> int | None:
+    """Return the id of the user who made the name of a submission; None where it does not tell."""
+    words = name.split("-")
+    return int(words[1]) if len(words) == 3 and words[1].isdecimal() else None
 
 
 class Ticket(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import Project
+from gage._internal import fs
 from gage._internal.portable.carried import keep_runner
 from gage._internal.portable.errand import Errand, run_errand
 
@@ -101,6 +102,27 @@ def test_a_runs_home_that_is_another_one_is_told(staged: tuple[Path, Errand]) ->
     assert said.endswith("does not have the files of the runs home")
     assert not has_begun and not has_left
     assert not run.with_name(f"{run.name}.meta").joinpath("started").exists()
+
+
+def test_a_runner_that_was_damaged_is_written_anew(
+    staged: tuple[Path, Errand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, errand = staged
+    runner = Path(errand.runner)
+    content, inode = runner.read_bytes(), runner.stat().st_ino
+    home = str(runner.parent.parent)
+    assert keep_runner(home) == errand.runner and runner.stat().st_ino == inode
+    synced: list[bytes] = []
+    monkeypatch.setattr(fs, "sync", lambda *_: synced.append(runner.read_bytes()))
+    # As a power cut may leave it, and as a disk may.
+    for damaged in (b"", content[:-1] + b"!"):
+        runner.chmod(0o644)
+        runner.write_bytes(damaged)
+        assert keep_runner(home) == errand.runner
+        assert runner.read_bytes() == content and list(runner.parent.iterdir()) == [runner]
+        # What it is to be is on the disk before it has its name, and so is that.
+        assert synced == [damaged, content]
+        synced.clear()
 
 
 def test_what_is_no_capsule_is_refused(tmp_path: Path) -> None:

@@ -259,6 +259,25 @@ def test_what_is_cancelled_before_it_begins_is_staged_again(
     assert at_slurm.status(run) == "staged"
 
 
+def test_what_the_environment_tells_sbatch_is_not_what_jobs_need(
+    at_slurm: Bench, cluster: Cluster, tmp_path: Path
+) -> None:
+    names = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS", "SBATCH_WAIT", "SBATCH_NO_REQUEUE")
+    env = {**dict.fromkeys(names, "yes"), "SLURM_EXIT_ERROR": "0", "SBATCH_OPEN_MODE": "truncate"}
+    run = at_slurm.stage(WAIT=tmp_path / "go")
+    (row,) = at_slurm.submit(run, env=env)
+    assert "Requeue=1" in cluster.tell("scontrol", "show", "job", row["job"])
+    at_slurm.until_begun(run)
+    (told,) = at_slurm.gage("jobs", run, "--json", env=env).json
+    assert (told["state"], told["said"]) == ("executing", "RUNNING")
+    at_slurm.gage("stop", run, env=env).succeeds()
+    assert at_slurm.status(run) == "terminated"
+    gage_file = at_slurm.project.dir / "gage.toml"
+    gage_file.write_text(gage_file.read_text() + 'options.partition = "nothing"\n')
+    refused = at_slurm.gage("start", "--on", "there", at_slurm.stage(), env=env)
+    assert "Slurm refused: " in refused.fails(125, "engine-failed").err
+
+
 def test_what_never_can_begin_says_so(
     cluster: Cluster, project: Callable[..., Project], tmp_path: Path
 ) -> None:

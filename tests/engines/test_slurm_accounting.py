@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from conftest import Project
 from gage.plugins import GONE
 
-from .conftest import GivenSlurm, make_bench
+from .conftest import GivenSlurm, gone_process, make_bench
 from .slurm_cluster import Cluster, running_cluster, until
 
 # Ends when it is told to, the first time; goes on where it was.
@@ -31,6 +32,26 @@ def accounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def is_forgotten(cluster: Cluster, job: str) -> bool:
     listed = cluster.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%i")
     return listed.stdout.strip() == ""
+
+
+def test_runs_go_to_the_cluster_that_the_options_name(
+    accounted: Cluster, project: Callable[..., Project], tmp_path: Path
+) -> None:
+    until(lambda: accounted.ask("squeue", "--clusters=tests").returncode == 0)
+    options = 'options.sbatch = ["--clusters=tests"]\n'
+    here = make_bench(project, GivenSlurm(accounted), options)
+    runs = [here.stage(WAIT=tmp_path / "go") for _ in range(2)]
+    rows = here.submit(*runs)
+    assert all(row["job"].endswith(f"_{n}@tests") for n, row in enumerate(rows))
+    for run in runs:
+        here.until_begun(run)
+    # Whoever has submitted them was killed before it could note what they are called.
+    here.change_note(runs[0], job="", submitter=gone_process())
+    assert here.job(runs[0])["job"] == rows[0]["job"]
+    here.gage("stop", runs[0]).succeeds()
+    (tmp_path / "go").touch()
+    here.until_over(*runs)
+    assert [here.status(run) for run in runs] == ["terminated", "completed"]
 
 
 def test_time_limits_and_what_the_controller_has_forgotten(

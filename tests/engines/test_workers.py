@@ -22,6 +22,25 @@ from .dask_cluster import running_dask
 from .ray_cluster import RayCluster, running_ray
 from .slurm_cluster import until
 
+# Submits, and takes longer to pack each run than a ledger waits for a word; then somebody asks.
+SLOWLY = """
+import os, sys, time
+from gage._internal.cli.main import main
+from gage._internal.engines import {kind} as engine
+from gage._internal.portable import ledger, parcels
+from gage.plugins import Ticket, find_engine
+
+ledger._PATIENCE, parcels._WORD = 2, 0.2
+packed = engine.iter_capsule
+
+def slowly(job, folder):
+    time.sleep(5)
+    find_engine("{kind}").poll([Ticket(os.path.basename(folder), 0)], {options})
+    yield from packed(job, folder)
+
+engine.iter_capsule = slowly
+sys.exit(main(["start", "--on", "there", *{runs}]))
+"""
 # Leaves where it was, and what is too large for one piece.
 AWAY = """
 echo "begun by $$" >> began
@@ -145,6 +164,16 @@ def test_what_time_it_is_at_a_worker_is_no_matter(apart: Bench) -> None:
     apart.until_over(run)
     assert (apart.status(run), apart.began(run)) == ("completed", 1)
     apart.gage("verify", run).succeeds()
+
+
+def test_whoever_packs_for_long_is_not_given_up(apart: Bench) -> None:
+    runs = [apart.stage() for _ in range(2)]
+    given = apart.given
+    code = SLOWLY.format(kind=given.kind, options=given.options, runs=runs)
+    done = apart.project.python(code)
+    assert done.code == 0, done
+    apart.until_over(*runs)
+    assert [(apart.status(run), apart.began(run)) for run in runs] == [("completed", 1)] * 2
 
 
 def test_a_run_is_lost_with_its_node_and_no_other(apart: Bench) -> None:

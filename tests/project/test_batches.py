@@ -97,6 +97,7 @@ def test_what_words_mean(operation, word, expected):
         ("lr=logspace(-4, -1, 4)", BadConfigValue, "logspace takes ends above 0"),
         ("lr=linspace(0, 1)", BadConfigValue, "linspace takes two ends and a count"),
         ("lr=linspace(0, nan, 2)", BadConfigValue, "linspace takes numbers, not 'nan'"),
+        (f"seed=randint(0, {10**400})", BadConfigValue, "randint takes numbers, not '1000"),
         ("lr=uniform(0, 1)", UsageError, "nobody says how often"),
         ("lr=uniform(1, 0)", BadConfigValue, "uniform takes the least and the greatest value"),
         ("lr=loguniform(0, 1)", BadConfigValue, "loguniform takes ends above 0"),
@@ -147,6 +148,35 @@ def test_the_same_seed_draws_the_same_and_more_trials_go_on(operation):
     assert {config["name"] for config in found.configs} == {"b", "c, d"}
     below = sum(config["lr"] < 3.16e-3 for config in found.configs)
     assert 10 < below < 40
+
+
+def test_no_more_is_drawn_than_is_taken(operation):
+    words = ("lr=[1,2]", "seed=randint(1, 3)")
+    found = chosen(operation, *words, trials=10**9, seed=7, most=3)
+    assert found.configs == chosen(operation, *words, trials=100, seed=7).configs[:3]
+    assert found.total == 2 * 10**9
+    # There are no more than six.
+    found = chosen(operation, *words, trials=10**9, seed=7, most=7)
+    assert found.configs == chosen(operation, *words, trials=100, seed=7).configs
+    with pytest.raises(UsageError, match="this would be 2000000000 runs"):
+        chosen(operation, *words, trials=10**9)
+
+
+def test_what_a_seed_draws_stays_the_same(operation):
+    words = ("seed=randint(0, 4294967295)", "lr=uniform(0, 1)", f"nothing=randint(-5, {2**64})")
+    found = chosen(operation, *words, trials=2, seed=7).configs
+    assert [(config["seed"], config["lr"], config["nothing"]) for config in found] == [
+        (1390851134, 0.150849, 3661103327533528858),
+        (311111482, 0.535882, 2460878549711171868),
+    ]
+
+
+def test_whole_numbers_are_drawn_of_all_that_there_are(operation):
+    for high in (2**63 - 1, 2**64 + 1, 10**300):
+        found = values(operation, f"seed=randint(-1, {high})", trials=200, seed=7)
+        assert {each % 8 for each in found} == set(range(8)) and len(set(found)) == 200
+        assert all(-1 <= each <= high for each in found)
+        assert 70 < sum(each < high // 2 for each in found) < 130
 
 
 def test_a_seed_is_drawn_and_told_where_none_is_given(operation):
@@ -200,6 +230,13 @@ def test_a_row_of_a_file_is_a_run(operation, tmp_path, file):
     assert kept == [(0.5, "b", 3), (0.25, "a", 3), (1.0, "'c'", 3)]
 
 
+def test_a_value_of_a_csv_file_may_hold_other_ends_of_lines(operation, tmp_path):
+    odd = [f"a{end}b" for end in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"]
+    (tmp_path / "a.csv").write_text("\r\n".join(["name", *odd, '"a\n\nb"']), newline="")
+    found = chosen(operation, files=["a.csv"], cwd=tmp_path)
+    assert [config["name"] for config in found.configs] == [*odd, "a\n\nb"]
+
+
 def test_files_multiply_with_each_other_and_with_words(operation, tmp_path):
     (tmp_path / "a.csv").write_text("lr\n0.5\n0.25\n")
     (tmp_path / "b.json").write_text('[{"name": "b"}, {"name": "c"}]')
@@ -216,15 +253,23 @@ def test_files_multiply_with_each_other_and_with_words(operation, tmp_path):
         ("a.csv", "lr,lr\n1,2\n", BatchFileError, "a.csv:1: each column needs a name"),
         ("a.csv", "sed\n1\n", UnknownConfig, "a.csv:2: a.py has no config sed"),
         ("a.csv", 'name\n"b\n', BatchFileError, "a.csv:2: "),
-        ("a.csv", "lr\n", BatchFileError, "a.csv has no rows"),
-        ("a.csv", "", BatchFileError, "a.csv has no rows"),
+        ("a.csv", "lr, name\n\n", BatchFileError, "a.csv:1: names lr, name, and no row below has"),
+        ("a.csv", "", BatchFileError, "a.csv is empty: there is nothing to stage"),
+        ("a.csv", "\n1\n", BatchFileError, "a.csv:1: each column needs a name"),
+        ("a.json", "\n", BatchFileError, "a.json is empty"),
+        ("a.toml", "", BatchFileError, "a.toml is empty"),
+        ("a.toml", "# none\n", BatchFileError, "a.toml has no rows"),
         ("a.json", "[]", BatchFileError, "a.json has no rows"),
-        ("a.json", "[{]", BatchFileError, "a.json: "),
+        ("a.json", "[{}, \n{]", BatchFileError, "a.json:2: "),
+        ("a.json", '[{"lr": 1}, {"lr": 1, "lr": 2}]', BatchFileError, "row 2: gives lr twice"),
+        ("a.json", '[{"lr": [{"b": {"a": 1, "a": 1}}]}]', BatchFileError, "row 1: gives a twice"),
+        ("a.yaml", "- lr: 1\n  lr: 2\n", BatchFileError, 'found duplicate key "lr"'),
         ("a.json", '{"lr": 1}', BatchFileError, "a.json is not a list of rows"),
         ("a.json", "[1]", BatchFileError, "a.json, row 1: is no values by name"),
         ("a.json", '[{"lr": 1}, {"lr": "x"}]', BadConfigValue, "a.json, row 2: lr (a.py:1) takes"),
         ("a.yaml", "- lr: [1\n", BatchFileError, "a.yaml: "),
-        ("a.yaml", "", BatchFileError, "a.yaml has no rows"),
+        ("a.yaml", "", BatchFileError, "a.yaml is empty"),
+        ("a.yaml", "# none\n", BatchFileError, "a.yaml has no rows"),
         ("a.yaml", "- nothing: 2001-01-01\n", BadConfigValue, "a.yaml, row 1: nothing"),
         ("a.toml", "[[a]]\n[[b]]\n", BatchFileError, "more than one array of tables"),
         ("a.toml", "lr = 1\n", BatchFileError, "a.toml is not a list of rows"),

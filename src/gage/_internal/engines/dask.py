@@ -26,6 +26,7 @@ from gage._internal.portable.ledger import Ledger
 from gage._internal.portable.parcels import (
     check_options,
     errands_of,
+    heard,
     is_here,
     iter_capsule,
     write_capsule,
@@ -70,19 +71,22 @@ class Dask:
         with _connected(options) as client:
             _sweep(client)
             _ask(client, _open, name, len(orders))
+            # Made once, since to make one is for one thread at a time.
+            hear = _Sent(partial(_hear, name))
             try:
-                tasks = {}
-                for number, job in enumerate(submission.jobs):
-                    capsule = []
-                    for chunk in () if is_shared else iter_capsule(job, submission.folder):
-                        capsule.append(client.scatter(chunk, hash=False))
-                        _ask(client, _hear, name)
-                    key = _key(name, number)
-                    work = _Sent(partial(_work, name, orders[number]))
-                    tasks[key] = client.submit(
-                        work, capsule, key=key, retries=0, resources=demands[number]
-                    )
-                client.publish_dataset(**tasks)
+                with heard(lambda: client.run_on_scheduler(hear)):
+                    tasks = {}
+                    for number, job in enumerate(submission.jobs):
+                        capsule = [
+                            client.scatter(chunk, hash=False)
+                            for chunk in (() if is_shared else iter_capsule(job, submission.folder))
+                        ]
+                        key = _key(name, number)
+                        work = _Sent(partial(_work, name, orders[number]))
+                        tasks[key] = client.submit(
+                            work, capsule, key=key, retries=0, resources=demands[number]
+                        )
+                    client.publish_dataset(**tasks)
             except BaseException:
                 _drop(client, name)
                 raise

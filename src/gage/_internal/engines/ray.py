@@ -24,6 +24,7 @@ from gage._internal.portable.ledger import Ledger
 from gage._internal.portable.parcels import (
     check_options,
     errands_of,
+    heard,
     is_here,
     iter_capsule,
     write_capsule,
@@ -91,9 +92,10 @@ class Ray:
             )
             try:
                 ray.get(depot.hear.remote(), timeout=_DEPOT)
-                for number, job in enumerate(() if is_shared else submission.jobs):
-                    for chunk in iter_capsule(job, submission.folder):
-                        ray.get(depot.take.remote(number, chunk), timeout=_DEPOT)
+                with heard(depot.hear.remote):
+                    for number, job in enumerate(() if is_shared else submission.jobs):
+                        for chunk in iter_capsule(job, submission.folder):
+                            ray.get(depot.take.remote(number, chunk), timeout=_DEPOT)
             except BaseException:
                 ray.kill(depot)
                 raise

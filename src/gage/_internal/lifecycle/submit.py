@@ -37,7 +37,7 @@ from gage._internal.store.jobs import (
 from gage._internal.store.logs import log_action
 from gage._internal.store.resources import resources_of
 from gage._internal.types import Run
-from gage.plugins import Capabilities, Engine, Job, Submission, find_engine
+from gage.plugins import Capabilities, Engine, Job, Submission, find_engine, submission_name
 
 _RUNS = "runs.json"
 
@@ -60,7 +60,7 @@ def submit_runs(
         _check(run, has_files)
     home = os.path.dirname(runs[0].run_dir)
     runner = keep_runner(home)
-    name = f"gage-{os.urandom(6).hex()}"
+    name = submission_name()
     folder = os.path.join(home, layout.SUBMISSIONS, name)
     os.makedirs(folder)
     fs.replace_file(os.path.join(folder, _RUNS), meta.json_bytes([run.run_dir for run in runs]))

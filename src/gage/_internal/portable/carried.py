@@ -161,10 +161,28 @@ def runner_place(runner: bytes) -> str:
 
 
 def keep_runner(home: str) -> str:
-    """Put this runner into a runs home, unless it is there; return its path."""
+    """Put this runner into a runs home, unless it is there as it is to be; return its path."""
     runner = runner_bytes()
     path = os.path.join(home, runner_place(runner))
-    if not os.path.exists(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        fs.replace_file(path, runner)
+    if _find_bytes(path) == runner:
+        return path
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    beside = fs.write_beside(path, runner)
+    try:
+        # Jobs that count on it may outlive this machine.
+        fs.sync(folder)
+        os.replace(beside, path)
+    except BaseException:
+        fs.discard(beside)
+        raise
+    fs.sync(folder)
     return path
+
+
+def _find_bytes(path: str) -> bytes | None:
+    """Return the content of a file; None where that cannot be read."""
+    try:
+        return fs.read_bytes(path)
+    except OSError:
+        return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from gage._internal import fs
@@ -26,6 +27,9 @@ _KINDS: Mapping[type, str] = {
     int: "a number, 1 at least",
     Mapping: "a table",
 }
+# Seconds between two words of whoever submits; and at most for the last one to be said.
+_WORD = 20
+_LAST_WORD = 10
 _HERE = re.compile(r"(?:\w+://)?(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?/?")
 
 
@@ -96,6 +100,26 @@ def iter_capsule(job: Job, folder: str) -> Iterator[bytes]:
     """
     with packed(job, folder) as path, open(path, "rb", buffering=0) as file:
         yield from iter(lambda: file.read(CHUNK), b"")
+
+
+@contextmanager
+def heard(hear: Callable[[], object]) -> Iterator[None]:
+    """Have `hear` called again and again, by a thread: to pack one run may take long."""
+    is_over = threading.Event()
+
+    def repeat() -> None:
+        while not is_over.wait(_WORD):
+            # Where it cannot be heard any more, whoever submits will see that.
+            with suppress(Exception):
+                hear()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(_LAST_WORD)
 
 
 def write_capsule(path: str, pieces: Iterator[bytes]) -> None:

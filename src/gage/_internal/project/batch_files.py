@@ -7,6 +7,7 @@ tables; their values have the types that they are written with.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ def read_rows(path: str, shown: str) -> list[BatchRow]:
         raise BatchFileError(f"{shown}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BatchFileError(f"{shown} is not UTF-8: {error.reason}") from None
+    if not text.strip():
+        raise BatchFileError(f"{shown} is empty: there is nothing to stage")
     rows = list(read(text, shown))
     if not rows:
         raise BatchFileError(f"{shown} has no rows: there is nothing to stage")
@@ -51,11 +54,13 @@ def read_rows(path: str, shown: str) -> list[BatchRow]:
 def _read_csv(text: str, shown: str) -> Iterator[BatchRow]:
     import csv
 
-    reader = csv.reader(text.splitlines(keepends=True), strict=True, skipinitialspace=True)
+    # By itself, since a value may hold what other ends of lines there are.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
         names = [name.strip() for name in next(reader, [])]
-        if len(set(names)) < len(names) or "" in names:
+        if not names or len(set(names)) < len(names) or "" in names:
             raise BatchFileError(f"{shown}:1: each column needs a name of its own")
+        has_rows = False
         for cells in reader:
             place = f"{shown}:{reader.line_num}"
             if not cells:
@@ -64,16 +69,56 @@ def _read_csv(text: str, shown: str) -> Iterator[BatchRow]:
                 raise BatchFileError(f"{place}: has {len(cells)} values for {len(names)} names")
             pairs = zip(names, cells, strict=True)
             yield BatchRow({name: cell for name, cell in pairs if cell}, place, is_text=True)
+            has_rows = True
+        if not has_rows:
+            raise BatchFileError(
+                f"{shown}:1: names {fs.printable(', '.join(names))}, and no row below has values",
+                "each row is a run; without any there is nothing to stage",
+            )
     except csv.Error as error:
         raise BatchFileError(f"{shown}:{reader.line_num}: {error}") from None
 
 
+class _Twice(dict[str, Any]):
+    """A table of JSON in which a name stands twice: the last value counts, unless that is told."""
+
+    name: str
+
+
 def _read_json(text: str, shown: str) -> Iterator[BatchRow]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_table)
+        for number, row in enumerate(found if isinstance(found, list) else [], 1):
+            twice = _find_twice(row)
+            if twice is not None:
+                name = fs.printable(twice)
+                raise BatchFileError(f"{shown}, row {number}: gives {name} twice", "leave one out")
+    except json.JSONDecodeError as error:
+        raise BatchFileError(f"{shown}:{error.lineno}: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise BatchFileError(f"{shown}: {error}") from None
     yield from _tables(found, shown)
+
+
+def _table(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    twice = _Twice(found)
+    twice.name = next(name for name in names if names.count(name) > 1)
+    return twice
+
+
+def _find_twice(value: Any) -> str | None:
+    """Return a name that stands twice in one table, somewhere in a value; None if none does."""
+    if isinstance(value, _Twice):
+        return value.name
+    if not isinstance(value, (dict, list)):
+        return None
+    values = value.values() if isinstance(value, dict) else value
+    found = (_find_twice(each) for each in values)
+    return next((name for name in found if name is not None), None)
 
 
 def _read_yaml(text: str, shown: str) -> Iterator[BatchRow]:

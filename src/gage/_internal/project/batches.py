@@ -48,6 +48,8 @@ _MOST_RUNS = 10_000
 _MOST_VALUES = 1_000_000
 _DIGITS = 15
 _DIGITS_DRAWN = 6
+# Of as many whole numbers a float finds each as often as any other, all but a millionth.
+_MOST_BY_FLOAT = 2**32
 
 
 class Random(NamedTuple):
@@ -148,7 +150,6 @@ def choose_configs(
         UsageError: something is to be drawn and nobody says how often, or the reverse; or there are
             very many runs, and nobody says how many are meant.
     """
-    draws: Sequence[Mapping[str, Any]] = [{}]
     if batch.random:
         if trials is None:
             name, random = next(iter(batch.random.items()))
@@ -158,37 +159,46 @@ def choose_configs(
             )
         if seed is None:
             seed = int.from_bytes(os.urandom(3), "big")
-        draws = draw(batch.random, trials, seed)
     elif trials is not None or seed is not None:
         name, number = ("trials", trials) if trials is not None else ("seed", seed)
         hint = "lr=uniform(0, 1), say: gage run --help"
         if name in operation.defaults:
             hint = f"config is written without dashes: {name}={number}"
         raise UsageError(f"--{name} is for what is drawn at random", hint)
-    total = math.prod(len(rows) for rows in batch.factors) * len(draws)
+    total = math.prod(len(rows) for rows in batch.factors) * (trials or 1)
     if most is None and total > _MOST_RUNS:
         raise UsageError(f"this would be {total} runs", "--max-runs N takes the first N of them")
     configs: dict[str, dict[str, Any]] = {}
     seen = 0
-    for parts in itertools.product(*batch.factors, draws):
-        if most is not None and len(configs) == most:
+    for parts in itertools.product(*batch.factors):
+        if len(configs) == most:
             break
-        given = {name: value for part in parts for name, value in part.items()}
-        config = all_config(operation, {**batch.fixed, **given})
-        configs.setdefault(json.dumps(config, sort_keys=True), config)
-        seen += 1
+        in_vain = 0
+        for drawn in _iter_drawn(batch.random, trials or 1, seed):
+            # Where nothing new comes of very many, all that can be drawn was.
+            if len(configs) == most or in_vain > _MOST_RUNS:
+                break
+            given = {name: value for part in parts for name, value in part.items()}
+            config = all_config(operation, {**batch.fixed, **given, **drawn})
+            key = json.dumps(config, sort_keys=True)
+            in_vain = in_vain + 1 if key in configs else 0
+            configs.setdefault(key, config)
+            seen += 1
     return Chosen(list(configs.values()), total, seen - len(configs), seed)
 
 
-def draw(random: Mapping[str, Random], trials: int, seed: int) -> list[dict[str, Any]]:
-    """Return what is drawn for each trial: for the same seed the same, however many there are."""
+def _iter_drawn(
+    random: Mapping[str, Random], trials: int, seed: int | None
+) -> Iterator[Mapping[str, Any]]:
+    """Yield what is drawn for each trial: for the same seed the same, however many there are."""
+    if not random:
+        yield {}
+        return
     from random import Random as Source
 
     source = Source(seed)
-    return [
-        {name: _drawn(each, source.random()) for name, each in random.items()}
-        for _ in range(trials)
-    ]
+    for _ in range(trials):
+        yield {name: _drawn(each, source.random()) for name, each in random.items()}
 
 
 def _drawn(random: Random, where: float) -> Any:
@@ -197,10 +207,20 @@ def _drawn(random: Random, where: float) -> Any:
         return random.args[int(where * len(random.args))]
     low, high = random.args
     if random.kind == RANDINT or (random.is_whole and random.kind == UNIFORM):
-        return low + int(where * (high - low + 1))
+        return low + _drawn_below(high - low + 1, where)
     if random.kind == UNIFORM:
         return fitted(random, low + where * (high - low))
     return fitted(random, math.exp(math.log(low) + where * (math.log(high) - math.log(low))))
+
+
+def _drawn_below(count: int, where: float) -> int:
+    """Return a whole number from 0 to below `count`."""
+    if count <= _MOST_BY_FLOAT:
+        return int(where * count)
+    from random import Random as Source
+
+    # Its 53 bits would not reach all, nor each equally often; what is drawn next stays the same.
+    return Source(int(where * 2**53)).randrange(count)
 
 
 def fitted(random: Random, value: float) -> Any:
@@ -325,10 +345,11 @@ def _number(text: str, function: str, where: Where) -> int | float:
     for kind in (int, float):
         try:
             number = kind(text)
-        except ValueError:
+            # Of a whole number that no float can be near to, it raises.
+            if math.isfinite(number):
+                return number
+        except (ValueError, OverflowError):
             continue
-        if math.isfinite(number):
-            return number
     raise BadConfigValue(f"{where}: {function} takes numbers, not {text!r}")
 
 
