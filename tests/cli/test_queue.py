@@ -355,3 +355,37 @@ def test_ctrl_c_on_a_terminal_reaches_each_run_once(project):
     assert b"1 run still staged; to go on: gage start --all" in said
     printed = sorted(here.gage("logs", str(number)).out for number in (1, 2, 3))
     assert printed == ["", "ready\ngot it\n", "ready\ngot it\n"]
+
+
+SIBLINGS = """
+import os, sys
+n = 0
+stat = open(f"/proc/{os.getppid()}/stat").read()
+scheduler = stat.rpartition(")")[2].split()[1]
+siblings = open(f"/proc/{scheduler}/task/{scheduler}/children").read().split()
+files = os.listdir(f"/proc/{scheduler}/fd")
+with open(os.environ["SEEN"], "a") as seen:
+    print(len(siblings), len(files), file=seen)
+sys.exit(int(os.environ.get("FAIL", 0)))
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--with-upstream"], ["--retries", "2", "--keep-going"]],
+    ids=["upstream", "retries"],
+)
+def test_children_that_make_runs_do_not_pile_up(project, options):
+    """There are as many as execute at once, and those that are just ending."""
+    here = project({"siblings.py": SIBLINGS})
+    seen = here.dir.parent / "seen"
+    env = {"SEEN": str(seen), "FAIL": "7" if "--retries" in options else "0"}
+    values = ",".join(map(str, range(12)))
+    ran = here.gage("run", "siblings.py", f"n=[{values}]", "--jobs", "2", *options, env=env)
+    ran.exits(int(env["FAIL"]))
+    counts = [tuple(map(int, line.split())) for line in seen.read_text().splitlines()]
+    assert len(counts) == (36 if "--retries" in options else 12)
+    # On a machine that is busy some more may be just ending.
+    assert max(children for children, _ in counts) <= 8
+    files = [files for _, files in counts]
+    assert max(files) <= min(files) + 8

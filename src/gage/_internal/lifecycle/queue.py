@@ -190,6 +190,8 @@ class _Queue:
         self._waiting = list(tasks)
         self._children: dict[int, _Child] = {}
         self._idle: list[_Worker] = []
+        # Children that were let go, and are not known to have ended.
+        self._ending: set[int] = set()
         self._runs: dict[str, Run] = {}
         self._overtaken: dict[str, int] = {}
         self._ends: list[End] = []
@@ -215,7 +217,9 @@ class _Queue:
             for number, by_terminal in self._attention.wait(self._timeout()):
                 self._stop(number, by_terminal)
             self._reap()
-        self._let_go()
+        self._let_go_but(0)
+        for pid in self._ending:
+            os.waitpid(pid, 0)
         codes = [self._codes[name] for name in self._order if name in self._codes]
         code = next((code for code in codes if code), 0)
         if self._signal is not None:
@@ -272,7 +276,10 @@ class _Queue:
         """Give a task to a child that has none, or to a new one, which knows how to make runs."""
         since = time.monotonic()
         child = self._give_to_idle(task, share, since)
-        child = child or _Child(self._fork(task, share), task, share, since, begin=0)
+        if child is None:
+            # Never are there more than may execute at once.
+            self._let_go_but(self._limits.jobs - len(self._children) - 1)
+            child = _Child(self._fork(task, share), task, share, since, begin=0)
         self._children[child.worker.pid] = child
         for number in self._attention.pending():
             # It came before or after the child did, which has not claimed its run yet.
@@ -290,7 +297,7 @@ class _Queue:
                 fs.write_all(worker.orders, json.dumps(order).encode() + b"\n")
             except BrokenPipeError:
                 # It was killed.
-                self._close(worker)
+                self._let_go(worker)
                 continue
             return _Child(worker, task, share, since, begin)
         return None
@@ -307,15 +314,24 @@ class _Queue:
         os.close(reader)
         return _Worker(pid, told, orders)
 
-    def _close(self, worker: _Worker) -> None:
+    def _let_go(self, worker: _Worker) -> None:
+        """Let a child end that has nothing to do."""
         os.close(worker.orders)
         os.close(worker.told)
-        os.waitpid(worker.pid, 0)
+        self._ending.add(worker.pid)
 
-    def _let_go(self) -> None:
-        """Let children end that have nothing to do, and wait until they have."""
-        while self._idle:
-            self._close(self._idle.pop())
+    def _let_go_but(self, count: int) -> None:
+        """Let those end that have nothing to do, but so many."""
+        while len(self._idle) > count:
+            self._let_go(self._idle.pop())
+
+    def _let_go_needless(self) -> None:
+        """Let those end that are not given another run, since none waits that has been made."""
+        if self._idle and (self._is_closing() or all(task.run is None for task in self._waiting)):
+            self._let_go_but(0)
+        for pid in list(self._ending):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                self._ending.remove(pid)
 
     def _work_in_child(
         self, task: Task, share: Share, told: int, reader: int, parent: int
@@ -402,6 +418,7 @@ class _Queue:
                 self._idle.append(child.worker)
             code = told["code"] if "code" in told else os.waitstatus_to_exitcode(wait_status)
             self._end(child, code, told)
+        self._let_go_needless()
 
     def _know_run(self, child: _Child, told: Mapping[str, Any]) -> None:
         name = child.task.name
