@@ -389,3 +389,36 @@ def test_children_that_make_runs_do_not_pile_up(project, options):
     assert max(children for children, _ in counts) <= 8
     files = [files for _, files in counts]
     assert max(files) <= min(files) + 8
+
+
+def test_what_cannot_be_told_ends_nothing(project):
+    """As where what is told goes to a file, and the disk is full."""
+    here = project({"exit.py": EXIT})
+    stage_each(here, *range(3, 0, -1), 0, 0)
+    with open("/dev/full", "wb") as full:
+        command = here.begin("start", "--all", "--keep-going", "--jobs", "2", stderr=full)
+        command.communicate()
+    assert command.returncode == 3
+    assert statuses(here) == ["failed"] * 3 + ["completed"] * 2
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_that_is_closed_ends_nothing(project, term):
+    """Where that does not hang up either, as with nohup."""
+    here = project({"wait.sh": "until [ -e $GO ]; do sleep 0.05; done\n"})
+    for _ in range(4):
+        here.gage("stage", "wait.sh").succeeds()
+    go = here.dir.parent / "go"
+    master, slave = pty.openpty()
+    env = {**here.env, "TERM": term, "GO": str(go)}
+    command = here.begin("start", "--all", "--jobs", "2", stderr=slave, env=env)
+    os.close(slave)
+    while not os.read(master, 4096):
+        pass
+    while statuses(here).count("running") < 2:
+        time.sleep(0.05)
+    os.close(master)
+    go.touch()
+    command.communicate()
+    assert command.returncode == 0
+    assert statuses(here) == ["completed"] * 4

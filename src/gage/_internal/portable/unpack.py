@@ -177,17 +177,12 @@ def _refuse(capsule: Capsule, inside: Inside) -> None:
 
 def _refuse_outside_links(capsule: Capsule, inside: Inside) -> None:
     for entry in inside.entries.values():
-        if entry.kind == LINK and _leaves(entry):
+        if entry.leads_out:
             shown = f"{printable(entry.path)} -> {printable(entry.target)}"
             raise CapsuleRefused(
                 f"{printable(capsule.path)} has a link that leads out of the run: {shown}",
                 "--outside-links takes it, if you trust whoever packed it",
             )
-
-
-def _leaves(entry: Entry) -> bool:
-    inside = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.target))
-    return entry.target.startswith("/") or inside.split("/")[0] == os.pardir
 
 
 def _extract_meta(capsule: Capsule, packed: CapsuleRun, run: Run) -> Inside:

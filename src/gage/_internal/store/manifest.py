@@ -75,6 +75,14 @@ class Entry(NamedTuple):
         """Tell whether the run may write to it."""
         return bool(self.kind == FILE and self.mode & _OWNER_WRITE)
 
+    @property
+    def leads_out(self) -> bool:
+        """Tell whether it is a link to what is not in the run."""
+        if self.kind != LINK:
+            return False
+        inside = os.path.normpath(os.path.join(os.path.dirname(self.path), self.target))
+        return self.target.startswith("/") or inside.split("/")[0] == os.pardir
+
 
 class Manifest(NamedTuple):
     """The entries of a run, by path: as it was staged, and what it ended with besides."""
@@ -164,6 +172,18 @@ def find_changed(run: Run) -> list[str]:
     if data is None or f"\n{_SUPERSEDED}".encode() not in data:
         return []
     return [entry.path for entry in read_manifest(run).changed()]
+
+
+def has_content_outside(data: bytes) -> bool:
+    """Tell whether a link of a staged run has source or dependencies elsewhere, by its manifest.
+
+    What a runtime links to is an interpreter, of which there is a record. Like `find_changed`, this
+    does not parse what has no links.
+    """
+    if f"\n#\t{LINK}\t".encode() not in data:
+        return False
+    entries = parse_manifest(os.fsdecode(data)).staged
+    return any(entry.leads_out and entry.type != RUNTIME for entry in entries)
 
 
 def format_manifest(manifest: Manifest) -> str:

@@ -26,7 +26,13 @@ from typing import NamedTuple
 
 from gage._internal import fs
 from gage._internal.store import layout, meta
-from gage._internal.store.manifest import Manifest, file_digest, format_manifest, read_manifest
+from gage._internal.store.manifest import (
+    Manifest,
+    file_digest,
+    format_manifest,
+    has_content_outside,
+    read_manifest,
+)
 from gage._internal.types import Run
 
 _HEADER = "# gage seal 1"
@@ -37,6 +43,8 @@ _NEVER = (layout.SEAL, layout.LOCK, layout.SPARE)
 _LATER = (*_NEVER, layout.MANIFEST, layout.RUNNER_LOG, layout.FILES_LOG)
 # What decides what a run does, besides its files.
 _INPUTS = (layout.CMD, layout.ENV, layout.CONFIG, layout.RUNTIME)
+# What tells of the interpreter of a run that has no runtime of its own.
+_INHERITED = (f"{layout.SYS}/interpreter", f"{layout.SYS}/packages")
 _INPUTS_LINE = re.compile(rb"[^\n]*\n# inputs ([0-9a-f]{64})\n")
 _SEAL = re.compile(
     rf"{_HEADER}\n# inputs ([0-9a-f]{{64}})\n"
@@ -66,8 +74,15 @@ def seal_staged(run: Run, staged: str) -> None:
     """
     digests = dict(_digests(run, _LATER))
     digests[layout.STAGED] = _digest(fs.read_bytes(staged))
-    manifest = _digest(meta.read_meta(run, layout.MANIFEST))
-    inputs = "".join(f"{name} {digests.get(name, '-')}\n" for name in _INPUTS)
+    data = meta.read_meta(run, layout.MANIFEST)
+    manifest = _digest(data)
+    names = [*_INPUTS]
+    if layout.RUNTIME not in digests:
+        names += [name for name in _INHERITED if name in digests]
+    if has_content_outside(data):
+        # What is there now may be another content by the next run: no two are called the same.
+        names.append(layout.ID)
+    inputs = "".join(f"{name} {digests.get(name, '-')}\n" for name in names)
     lines = [_HEADER, f"# inputs {_digest((inputs + manifest).encode())}"]
     lines += [_STAGED, f"#\tmanifest\t{manifest}", *_lines(digests)]
     meta.write_meta(run, layout.SEAL, os.fsencode("\n".join(lines) + "\n"))
