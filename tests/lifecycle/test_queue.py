@@ -17,7 +17,8 @@ import pytest
 from gage._internal import proc
 from gage._internal.catalog.startable import list_failed, list_staged
 from gage._internal.lifecycle.budget import Budget, Machine, find_machine, said_resources
-from gage._internal.store import status
+from gage._internal.store import lock, meta, status
+from gage._internal.store.names import run_name
 from gage._internal.store.resources import Resources
 from gage._internal.types import Run
 from runs_on_disk import meta_file
@@ -154,6 +155,30 @@ def test_a_signal_while_runs_come_and_go_leaves_none_half_done(many, tmp_path):
     # Only what was told to stop before its command had written may be missing.
     missing = [run for run in runs_of(home) if run.id not in counts]
     assert all(status.run_status(run) == status.TERMINATED for run in missing)
+
+
+def test_a_signal_leaves_a_run_as_it_was_that_is_not_gone_on_with_yet(make_staged, tmp_path):
+    """Also one that has executed before: it is not taken for one that has just ended."""
+    opdef = {"resumable": True}
+    run = make_staged("sh", "-c", "echo again >> $TOLD; sleep 60", opdef=opdef)
+    home, told = tmp_path / "runs", tmp_path / "told"
+    meta.write_time(run, "started", 1)
+    # Its runner is on a host that cannot be asked, and gave its last sign long ago.
+    lock.pass_on(run, proc.this_process()._replace(host="elsewhere"), beats=0.5)
+    os.utime(meta_file(run, "proc/lock"), (1, 1))
+    assert status.run_status(run) == status.LOST
+    command = [sys.executable, "-m", "gage", "start", run.id, "--jobs", "2", "--runs", str(home)]
+    env = {**os.environ, "TOLD": str(told)}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE) as scheduler:
+        assert scheduler.stderr
+        said = b""
+        while b"for a sign of it" not in said:
+            said += scheduler.stderr.readline()
+        scheduler.terminate()
+        said += scheduler.stderr.read()
+    assert scheduler.returncode == 128 + signal.SIGTERM
+    assert status.run_status(run) == status.LOST and not told.exists()
+    assert f"to go on: gage start {run_name(run.id)}\n".encode() in said
 
 
 def test_a_machine_is_shared_out_and_given_back():

@@ -172,22 +172,27 @@ def tell_dropped(task: Task, reason: str) -> None:
 
 def tell_stopping(running: Sequence[Running]) -> None:
     """Say what is waited for."""
-    printer.print_note(f"no more runs are started; waiting for {counted(len(running), 'run')}")
+    waits = f"; waiting for {counted(len(running), 'run')}" if running else ""
+    printer.print_note(f"no more runs are started{waits}")
 
 
 def _tell_done(done: Done, count: int, is_quiet: bool) -> None:
     """Say how all ended, and how to go on."""
-    left = [task for task in done.left if task.run is not None]
+    left = [find_record(task.run) for task in done.left if task.run is not None]
     if count > 1 and not is_quiet:
         ended = [find_record(end.run).status for end in done.ends if end.run and end.is_over]
         each = [f"{ended.count(word)} {word}" for word in status.ALL if word in ended]
         if done.left:
             each.append(f"{len(done.left)} not started")
         printer.print_note(", ".join(each) if each else "no run was started")
-    if left:
-        groups = {find_record(task.run).group for task in left if task.run}
+    staged = [record for record in left if record.status == status.STAGED]
+    if staged:
+        groups = {record.group for record in staged}
         group = groups.pop() if len(groups) == 1 else None
         which = "--all" if group is None else f"--group {group}"
         printer.print_note(
-            f"{counted(len(left), 'run')} still staged; to go on: gage start {which}"
+            f"{counted(len(staged), 'run')} still staged; to go on: gage start {which}"
         )
+    stopped = " ".join(record.name for record in left if record.status != status.STAGED)
+    if stopped:
+        printer.print_note(f"what was gone on with stays as it is; to go on: gage start {stopped}")

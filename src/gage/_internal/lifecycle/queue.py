@@ -24,6 +24,7 @@ from gage._internal.lifecycle.attention import Attention
 from gage._internal.lifecycle.budget import GPUS_VARIABLE, Budget, Machine, Share
 from gage._internal.lifecycle.start import Outcome
 from gage._internal.store import layout, meta, status
+from gage._internal.store.attempts import list_attempts
 from gage._internal.store.resources import Resources
 from gage._internal.types import Run
 
@@ -164,6 +165,13 @@ class _Child(NamedTuple):
     share: Share
     since: float
     begin: int
+
+
+class _Made(NamedTuple):
+    """A run that a child is at; how many attempts at it had begun before."""
+
+    run: Run
+    begun: int
 
 
 class _Queue:
@@ -338,7 +346,7 @@ class _Queue:
     ) -> NoReturn:
         code = CANNOT
         try:
-            made: list[Run] = []
+            made: list[_Made] = []
             self._attention.leave_to(lambda number, frame: _stop_child(made))
             for worker in [*self._idle, *(child.worker for child in self._children.values())]:
                 # With it open, they would not see this process' parent end.
@@ -365,6 +373,7 @@ class _Queue:
                 gpus, task = order["gpus"], task._replace(run=layout.run_of_dir(order["run_dir"]))
         except KeyboardInterrupt:
             code = 130
+            _tell(told, {"left": True})
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -374,7 +383,7 @@ class _Queue:
             finally:
                 os._exit(code)
 
-    def _do(self, task: Task, made: list[Run], tell: Callable[..., None]) -> int:
+    def _do(self, task: Task, made: list[_Made], tell: Callable[..., None]) -> int:
         try:
             run = task.run
             if run is None:
@@ -384,7 +393,7 @@ class _Queue:
                     tell(run_dir=run.run_dir, needless=True)
                     return 0
                 tell(run_dir=run.run_dir)
-            made.append(run)
+            made.append(_Made(run, _count_begun(run)))
             outcome = self._start(run)
         except AlreadyStarted as error:
             tell(passed=True, error=_as_fields(error))
@@ -435,8 +444,9 @@ class _Queue:
         error = _as_error(told["error"]) if "error" in told else None
         note, is_needless = told.get("note"), bool(told.get("needless"))
         end = End(task, run, code, error, note, is_passed, is_over, is_needless)
-        if self._signal is not None and not is_over and run is not None and _is_staged(run):
-            # It was told to stop before it had started.
+        is_left = "left" in told and "code" not in told
+        if self._signal is not None and not is_over and run and (is_left or _is_staged(run)):
+            # It was told to stop before it had started, or had been gone on with.
             self._waiting.insert(0, task._replace(run=run, make=None, needs=()))
             return
         again = (
@@ -477,12 +487,17 @@ class _Queue:
         return Counts(len(self._codes) - failed, failed, len(self._children), len(self._waiting))
 
 
-def _stop_child(made: Sequence[Run]) -> None:
+def _stop_child(made: Sequence[_Made]) -> None:
     """Handle a signal that comes while the command of a run is not executing."""
-    if made and meta.has_meta(made[0], layout.STARTED):
+    if made and _count_begun(made[0].run) != made[0].begun:
         # It has ended, and is being finalized.
         return
     raise KeyboardInterrupt
+
+
+def _count_begun(run: Run) -> int:
+    """Return how many attempts at a run have begun."""
+    return 1 + len(list_attempts(run)) if meta.has_meta(run, layout.STARTED) else 0
 
 
 def _is_staged(run: Run) -> bool:
