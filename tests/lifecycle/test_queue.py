@@ -157,28 +157,45 @@ def test_a_signal_while_runs_come_and_go_leaves_none_half_done(many, tmp_path):
     assert all(status.run_status(run) == status.TERMINATED for run in missing)
 
 
-def test_a_signal_leaves_a_run_as_it_was_that_is_not_gone_on_with_yet(make_staged, tmp_path):
-    """Also one that has executed before: it is not taken for one that has just ended."""
-    opdef = {"resumable": True}
-    run = make_staged("sh", "-c", "echo again >> $TOLD; sleep 60", opdef=opdef)
-    home, told = tmp_path / "runs", tmp_path / "told"
+@pytest.fixture
+def watched(make_staged: Callable[..., Run], tmp_path: Path) -> Run:
+    """A run whose runner is on a host that cannot be asked, and gave its last sign long ago."""
+    told = tmp_path / "told"
+    run = make_staged("sh", "-c", f"echo again >> {told}; sleep 60", opdef={"resumable": True})
     meta.write_time(run, "started", 1)
-    # Its runner is on a host that cannot be asked, and gave its last sign long ago.
     lock.pass_on(run, proc.this_process()._replace(host="elsewhere"), beats=0.5)
     os.utime(meta_file(run, "proc/lock"), (1, 1))
     assert status.run_status(run) == status.LOST
+    return run
+
+
+def start_watched(
+    run: Run, meanwhile: Callable[[subprocess.Popen[bytes]], None]
+) -> tuple[int, str]:
+    """Start it, and do something while it is watched; return the exit code, and what was said."""
+    home = Path(run.run_dir).parent
     command = [sys.executable, "-m", "gage", "start", run.id, "--jobs", "2", "--runs", str(home)]
-    env = {**os.environ, "TOLD": str(told)}
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE) as scheduler:
+    with subprocess.Popen(command, cwd=home.parent, stderr=subprocess.PIPE) as scheduler:
         assert scheduler.stderr
         said = b""
         while b"for a sign of it" not in said:
             said += scheduler.stderr.readline()
-        scheduler.terminate()
+        meanwhile(scheduler)
         said += scheduler.stderr.read()
-    assert scheduler.returncode == 128 + signal.SIGTERM
-    assert status.run_status(run) == status.LOST and not told.exists()
-    assert f"to go on: gage start {run_name(run.id)}\n".encode() in said
+    assert not (home.parent / "told").exists()
+    return scheduler.returncode, said.decode()
+
+
+def test_a_signal_leaves_a_run_as_it_was_that_is_not_gone_on_with_yet(watched):
+    """Also one that has executed before: it is not taken for one that has just ended."""
+    code, said = start_watched(watched, lambda scheduler: scheduler.terminate())
+    assert code == 128 + signal.SIGTERM and status.run_status(watched) == status.LOST
+    assert f"to go on: gage start {run_name(watched.id)}\n" in said
+
+
+def test_a_run_that_executes_where_it_did_is_not_said_to_have_been_started_meanwhile(watched):
+    code, said = start_watched(watched, lambda scheduler: os.utime(meta_file(watched, "proc/lock")))
+    assert code == 125 and "[run-already-started]" in said and "passed over" not in said
 
 
 def test_a_machine_is_shared_out_and_given_back():

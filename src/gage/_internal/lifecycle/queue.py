@@ -196,6 +196,8 @@ class _Queue:
         self._attention = attention
         self._order = {task.name: number for number, task in enumerate(tasks)}
         self._waiting = list(tasks)
+        # Of runs that had been started before: how many attempts at them had begun.
+        self._begun = {t.name: begun for t in tasks if t.run and (begun := _find_begun(t.run))}
         self._children: dict[int, _Child] = {}
         self._idle: list[_Worker] = []
         # Children that were let go, and are not known to have ended.
@@ -396,6 +398,11 @@ class _Queue:
             made.append(_Made(run, _count_begun(run)))
             outcome = self._start(run)
         except AlreadyStarted as error:
+            begun = self._begun.get(task.name)
+            if run is not None and begun is not None and begun == _find_begun(run):
+                # Nobody has since: it executes where it did.
+                tell(error=_as_fields(error))
+                return CANNOT
             tell(passed=True, error=_as_fields(error))
             return 0
         except (GageError, OSError) as error:
@@ -498,6 +505,13 @@ def _stop_child(made: Sequence[_Made]) -> None:
 def _count_begun(run: Run) -> int:
     """Return how many attempts at a run have begun."""
     return 1 + len(list_attempts(run)) if meta.has_meta(run, layout.STARTED) else 0
+
+
+def _find_begun(run: Run) -> int | None:
+    try:
+        return _count_begun(run)
+    except RunDamaged:
+        return None
 
 
 def _is_staged(run: Run) -> bool:

@@ -63,9 +63,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
     find_isolated(args, context)
     engine = find_engine(args, context)
     runs = _find_all(args, context)
-    for found, _ in runs:
-        refuse_job(found)
-        check_startable(found)
+    if args.runs_to_start:
+        # Of those that were found staged, others may have started some already.
+        for found, _ in runs:
+            refuse_job(found)
+            check_startable(found)
     if not runs:
         what = "to be run again" if args.failed else "staged"
         printer.print_note(f"there is no run that is {what}")
