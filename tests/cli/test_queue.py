@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gage._internal import clock
+from gage._internal.proc import this_process
+from gage._internal.store import layout
+from gage._internal.store.jobs import JobNote, write_job
+
 EXIT = "code = 0\nprint('exits with', code)\nraise SystemExit(code)\n"
 
 
@@ -90,6 +95,23 @@ def test_failed_runs_are_run_again_as_new_runs(project):
     assert here.gage("show", "1", "--json").json["label"] == "mine"
     again = here.gage("start", "--failed").succeeds()
     assert again.err == "gage: there is no run that is to be run again\n"
+
+
+def test_what_an_engine_may_go_on_with_is_not_run_again(project):
+    """As a run that it has preempted."""
+    here = project({"gage.toml": "[long]\nexec = 'sleep 60'\nresumable = true\n"})
+    process = here.begin("run", "long")
+    while statuses(here) != ["running"] or not (here.meta() / "output" / "run").exists():
+        time.sleep(0.02)
+    note = JobNote("local", {}, "gage-1", 0, "gage-1.0@here", this_process(), clock.now())
+    write_job(layout.run_of_dir(str(here.run())), note)
+    process.terminate()
+    process.communicate()
+    here.gage("start", "1").fails(125, "run-has-job")
+    again = here.gage("start", "--failed").succeeds()
+    said = f"gage: run {here.run().name} is job gage-1.0@here of local; it is not run again\n"
+    assert again.err == said + "gage: there is no run that is to be run again\n"
+    assert statuses(here) == ["terminated"]
 
 
 def test_a_run_that_fails_is_retried_as_a_new_run(project):
