@@ -15,7 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gage._internal.cli import printer
-from gage._internal.cli.many import called, tell_dropped, tell_end, tell_stopping, what_of
+from gage._internal.cli.many import (
+    called,
+    tell_awaiting,
+    tell_dropped,
+    tell_end,
+    tell_stopping,
+    what_of,
+)
 from gage._internal.cli.progress import Said, read_said
 from gage._internal.cli.times import duration_text
 from gage._internal.fs import printable
@@ -75,6 +82,10 @@ class Live:
     def stopping(self, running: Sequence[Running]) -> None:
         """Tell what is waited for."""
         tell_stopping(running)
+
+    def awaiting(self, gpus: int) -> None:
+        """Tell what is waited for."""
+        tell_awaiting(gpus)
 
     def refresh(self, running: Sequence[Running], counts: Counts) -> None:
         """Draw what executes, if it was not drawn just now."""

@@ -123,6 +123,9 @@ class _Plain:
     def stopping(self, running: Sequence[Running]) -> None:
         tell_stopping(running)
 
+    def awaiting(self, gpus: int) -> None:
+        tell_awaiting(gpus)
+
     def refresh(self, running: Sequence[Running], counts: Counts) -> None:
         pass
 
@@ -176,6 +179,11 @@ def tell_stopping(running: Sequence[Running]) -> None:
     printer.print_note(f"no more runs are started{waits}")
 
 
+def tell_awaiting(gpus: int) -> None:
+    """Say that others have GPUs that are waited for."""
+    printer.print_note(f"waiting for {counted(gpus, 'GPU')}: others have them")
+
+
 def _tell_done(done: Done, count: int, is_quiet: bool) -> None:
     """Say how all ended, and how to go on."""
     left = [find_record(task.run) for task in done.left if task.run is not None]
@@ -193,6 +201,9 @@ def _tell_done(done: Done, count: int, is_quiet: bool) -> None:
         printer.print_note(
             f"{counted(len(staged), 'run')} still staged; to go on: gage start {which}"
         )
-    stopped = " ".join(record.name for record in left if record.status != status.STAGED)
+    # Others may have started some.
+    is_over = (status.TERMINATED, status.LOST)
+    stopped = [record.name for record in left if record.status in is_over]
     if stopped:
-        printer.print_note(f"what was gone on with stays as it is; to go on: gage start {stopped}")
+        again = f"gage start {' '.join(stopped)}"
+        printer.print_note(f"{counted(len(stopped), 'run')} not gone on with; to go on: {again}")

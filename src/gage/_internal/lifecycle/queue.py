@@ -21,7 +21,8 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from gage._internal import fs, proc
 from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
 from gage._internal.lifecycle.attention import Attention
-from gage._internal.lifecycle.budget import GPUS_VARIABLE, Budget, Machine, Share
+from gage._internal.lifecycle.budget import Budget, Machine, Share
+from gage._internal.lifecycle.host_locks import GpuLocks
 from gage._internal.lifecycle.start import Outcome
 from gage._internal.store import layout, meta, status
 from gage._internal.store.attempts import list_attempts
@@ -33,6 +34,9 @@ CANNOT = 125
 _MOST_OVERTAKEN = 10
 # A child tells which run it has made; where one is awaited, it is looked for so often.
 _POLL = 0.1
+# Seconds between two looks at GPUs that others have.
+_GPU_POLL = 1.0
+_OVER = (status.TERMINATED, status.LOST)
 
 
 class Task(NamedTuple):
@@ -112,6 +116,9 @@ class View(Protocol):
     def stopping(self, running: Sequence[Running]) -> None:
         """Tell that nothing is started any more, and what executes was told to stop."""
 
+    def awaiting(self, gpus: int) -> None:
+        """Tell that nothing executes, since others have so many GPUs that are needed."""
+
     def refresh(self, running: Sequence[Running], counts: Counts) -> None:
         """Tell how it is now."""
 
@@ -189,14 +196,18 @@ class _Queue:
         self._start = start
         self._retry = retry
         self._limits = limits
-        self._budget = Budget(machine)
+        self._budget = Budget(machine, self._choose_gpus)
+        self._locks = GpuLocks()
+        # The least number of GPUs that a run is to have and others leave too few for; 0 for none.
+        self._awaited_gpus = 0
+        self._has_told_awaiting = False
         self._has_gpus = any(task.resources.gpus for task in tasks)
         self._view = view
         self._begin = begin
         self._attention = attention
         self._order = {task.name: number for number, task in enumerate(tasks)}
         self._waiting = list(tasks)
-        # Of runs that had been started before: how many attempts at them had begun.
+        # Of runs that are to be gone on with: how many attempts at them had begun.
         self._begun = {t.name: begun for t in tasks if t.run and (begun := _find_begun(t.run))}
         self._children: dict[int, _Child] = {}
         self._idle: list[_Worker] = []
@@ -219,11 +230,14 @@ class _Queue:
                 self._drop(task, lack)
         while True:
             self._drop_needless()
+            self._awaited_gpus = 0
             if not self._is_closing():
                 self._start_those_that_fit()
             self._view.refresh(self._running(), self._counts())
             if not self._children:
-                break
+                if not self._awaited_gpus:
+                    break
+                self._tell_awaiting()
             for number, by_terminal in self._attention.wait(self._timeout()):
                 self._stop(number, by_terminal)
             self._reap()
@@ -244,7 +258,28 @@ class _Queue:
 
     def _timeout(self) -> float | None:
         is_awaited = any(c.task.name not in self._runs for c in self._children.values())
-        return _POLL if is_awaited else self._view.interval
+        if is_awaited:
+            return _POLL
+        if self._awaited_gpus:
+            return min(self._view.interval or _GPU_POLL, _GPU_POLL)
+        return self._view.interval
+
+    def _choose_gpus(self, gpus: Sequence[str], count: int) -> Sequence[str] | None:
+        if self._awaits_gpus(count):
+            # It was tried just now.
+            return None
+        found = self._locks.take(gpus, count)
+        if found is None:
+            self._awaited_gpus = count
+        return found
+
+    def _awaits_gpus(self, count: int) -> bool:
+        return 0 < self._awaited_gpus <= count
+
+    def _tell_awaiting(self) -> None:
+        if not self._has_told_awaiting:
+            self._has_told_awaiting = True
+            self._view.awaiting(self._awaited_gpus)
 
     def _drop(self, task: Task, reason: str, why: str | None = None) -> None:
         self._waiting.remove(task)
@@ -272,6 +307,9 @@ class _Queue:
             if any(name not in self._codes for name in task.needs):
                 continue
             share = self._budget.take(task.resources)
+            if share is None and self._awaits_gpus(task.resources.gpus):
+                # No run of this queue is in its way.
+                continue
             if share is None:
                 passed.append(task)
                 if self._overtaken.get(task.name, 0) >= _MOST_OVERTAKEN:
@@ -299,10 +337,11 @@ class _Queue:
             self._view.began(Running(task, task.run, since))
 
     def _give_to_idle(self, task: Task, share: Share, since: float) -> _Child | None:
-        while self._idle and task.run is not None:
+        # GPUs are had by locks, which only a new child is given with.
+        while self._idle and task.run is not None and not share.gpus:
             worker = self._idle.pop()
             begin = os.fstat(worker.told).st_size
-            order = {"run_dir": task.run.run_dir, "gpus": list(share.gpus)}
+            order = {"run_dir": task.run.run_dir}
             try:
                 fs.write_all(worker.orders, json.dumps(order).encode() + b"\n")
             except BrokenPipeError:
@@ -322,6 +361,8 @@ class _Queue:
             os.close(orders)
             self._work_in_child(task, share, told, reader, parent)
         os.close(reader)
+        # The child has them locked, also where this process dies.
+        self._locks.let_go(share.gpus)
         return _Worker(pid, told, orders)
 
     def _let_go(self, worker: _Worker) -> None:
@@ -336,8 +377,11 @@ class _Queue:
             self._let_go(self._idle.pop())
 
     def _let_go_needless(self) -> None:
-        """Let those end that are not given another run, since none waits that has been made."""
-        if self._idle and (self._is_closing() or all(task.run is None for task in self._waiting)):
+        """Let those end that are not given another run, since none waits that they could have."""
+        if self._idle and (
+            self._is_closing()
+            or all(task.run is None or task.resources.gpus for task in self._waiting)
+        ):
             self._let_go_but(0)
         for pid in list(self._ending):
             if os.waitpid(pid, os.WNOHANG)[0]:
@@ -361,8 +405,9 @@ class _Queue:
             gpus = share.gpus
             while True:
                 if self._has_gpus:
-                    os.environ[GPUS_VARIABLE] = ",".join(gpus)
+                    os.environ.update(self._locks.variables(gpus))
                 code = self._do(task, made, lambda **fields: _tell(told, fields))
+                self._locks.let_go(gpus)
                 _tell(told, {"code": code})
                 if os.getppid() == parent:
                     # As if it had ended.
@@ -372,7 +417,7 @@ class _Queue:
                 if not line:
                     break
                 order = json.loads(line)
-                gpus, task = order["gpus"], task._replace(run=layout.run_of_dir(order["run_dir"]))
+                gpus, task = (), task._replace(run=layout.run_of_dir(order["run_dir"]))
         except KeyboardInterrupt:
             code = 130
             _tell(told, {"left": True})
@@ -399,7 +444,7 @@ class _Queue:
             outcome = self._start(run)
         except AlreadyStarted as error:
             begun = self._begun.get(task.name)
-            if run is not None and begun is not None and begun == _find_begun(run):
+            if run is not None and begun is not None and begun == _count_begun(run):
                 # Nobody has since: it executes where it did.
                 tell(error=_as_fields(error))
                 return CANNOT
@@ -508,8 +553,10 @@ def _count_begun(run: Run) -> int:
 
 
 def _find_begun(run: Run) -> int | None:
+    """Return how many attempts at a run have begun, where it is to be gone on with."""
     try:
-        return _count_begun(run)
+        is_over = meta.has_meta(run, layout.STARTED) and status.run_status(run) in _OVER
+        return _count_begun(run) if is_over else None
     except RunDamaged:
         return None
 
