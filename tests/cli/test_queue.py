@@ -15,6 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from gage._internal import clock
+from gage._internal.proc import this_process
+from gage._internal.store import layout
+from gage._internal.store.jobs import JobNote, write_job
+
 EXIT = "code = 0\nprint('exits with', code)\nraise SystemExit(code)\n"
 
 
@@ -93,6 +98,23 @@ def test_failed_runs_are_run_again_as_new_runs(project):
     assert here.gage("show", "1", "--json").json["label"] == "mine"
     again = here.gage("start", "--failed").succeeds()
     assert again.err == "gage: there is no run that is to be run again\n"
+
+
+def test_what_an_engine_may_go_on_with_is_not_run_again(project):
+    """As a run that it has preempted."""
+    here = project({"gage.toml": "[long]\nexec = 'sleep 60'\nresumable = true\n"})
+    process = here.begin("run", "long")
+    while statuses(here) != ["running"] or not (here.meta() / "output" / "run").exists():
+        time.sleep(0.02)
+    note = JobNote("local", {}, "gage-1", 0, "gage-1.0@here", this_process(), clock.now())
+    write_job(layout.run_of_dir(str(here.run())), note)
+    process.terminate()
+    process.communicate()
+    here.gage("start", "1").fails(125, "run-has-job")
+    again = here.gage("start", "--failed").succeeds()
+    said = f"gage: run {here.run().name} is job gage-1.0@here of local; it is not run again\n"
+    assert again.err == said + "gage: there is no run that is to be run again\n"
+    assert statuses(here) == ["terminated"]
 
 
 def test_a_run_that_fails_is_retried_as_a_new_run(project):
@@ -425,3 +447,70 @@ def test_the_same_command_goes_on_with_a_batch_that_needs_what_is_upstream(proje
     assert sorted(row["operation"] for row in rows) == ["prepare", *["train"] * 4]
     made = here.gage(*command).succeeds()
     assert len(here.runs()) == 5 and "4 runs of these were in the group before" in made.err
+
+
+SIBLINGS = """
+import os, sys
+n = 0
+stat = open(f"/proc/{os.getppid()}/stat").read()
+scheduler = stat.rpartition(")")[2].split()[1]
+siblings = open(f"/proc/{scheduler}/task/{scheduler}/children").read().split()
+files = os.listdir(f"/proc/{scheduler}/fd")
+with open(os.environ["SEEN"], "a") as seen:
+    print(len(siblings), len(files), file=seen)
+sys.exit(int(os.environ.get("FAIL", 0)))
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--with-upstream"], ["--retries", "2", "--keep-going"]],
+    ids=["upstream", "retries"],
+)
+def test_children_that_make_runs_do_not_pile_up(project, options):
+    """There are as many as execute at once, and those that are just ending."""
+    here = project({"siblings.py": SIBLINGS})
+    seen = here.dir.parent / "seen"
+    env = {"SEEN": str(seen), "FAIL": "7" if "--retries" in options else "0"}
+    values = ",".join(map(str, range(12)))
+    ran = here.gage("run", "siblings.py", f"n=[{values}]", "--jobs", "2", *options, env=env)
+    ran.exits(int(env["FAIL"]))
+    counts = [tuple(map(int, line.split())) for line in seen.read_text().splitlines()]
+    assert len(counts) == (36 if "--retries" in options else 12)
+    # On a machine that is busy some more may be just ending.
+    assert max(children for children, _ in counts) <= 8
+    files = [files for _, files in counts]
+    assert max(files) <= min(files) + 8
+
+
+def test_what_cannot_be_told_ends_nothing(project):
+    """As where what is told goes to a file, and the disk is full."""
+    here = project({"exit.py": EXIT})
+    stage_each(here, *range(3, 0, -1), 0, 0)
+    with open("/dev/full", "wb") as full:
+        command = here.begin("start", "--all", "--keep-going", "--jobs", "2", stderr=full)
+        command.communicate()
+    assert command.returncode == 3
+    assert statuses(here) == ["failed"] * 3 + ["completed"] * 2
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_that_is_closed_ends_nothing(project, term):
+    """Where that does not hang up either, as with nohup."""
+    here = project({"wait.sh": "until [ -e $GO ]; do sleep 0.05; done\n"})
+    for _ in range(4):
+        here.gage("stage", "wait.sh").succeeds()
+    go = here.dir.parent / "go"
+    master, slave = pty.openpty()
+    env = {**here.env, "TERM": term, "GO": str(go)}
+    command = here.begin("start", "--all", "--jobs", "2", stderr=slave, env=env)
+    os.close(slave)
+    while not os.read(master, 4096):
+        pass
+    while statuses(here).count("running") < 2:
+        time.sleep(0.05)
+    os.close(master)
+    go.touch()
+    command.communicate()
+    assert command.returncode == 0
+    assert statuses(here) == ["completed"] * 4

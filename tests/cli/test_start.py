@@ -1,6 +1,10 @@
 import os
 import signal
 
+import pytest
+
+from gage._internal.proc import run_processes, send_signal
+
 
 def test_starts_runs_in_order_and_returns_the_first_status_that_is_not_0(project):
     here = project({"exit.py": "code = 0\nprint('exits with', code)\nraise SystemExit(code)\n"})
@@ -227,3 +231,23 @@ def test_a_run_that_is_over_is_not_passed_over_in_silence(project):
     here.gage("run", "a.py").succeeds()
     for option in (["--jobs", "2"], ["--retries", "1"], ["--keep-going"]):
         here.gage("start", "1", *option).fails(125, "run-already-started")
+
+
+@pytest.mark.parametrize("end", ["terminated", "lost", "running"])
+def test_a_run_that_was_started_before_is_not_passed_over_either(project, end):
+    """It is not gone on with, however many are to be started."""
+    here = project({"long.sh": "echo ready; exec sleep 60\n"})
+    process = here.begin("run", "long.sh")
+    assert process.stdout.readline() == b"ready\n"
+    if end == "terminated":
+        process.terminate()
+        process.wait()
+    elif end == "lost":
+        process.kill()
+        process.wait()
+    assert here.gage("list", "--json").json[0]["status"] == end
+    for option in ([], ["--jobs", "2"], ["--keep-going"]):
+        here.gage("start", "1", *option).fails(125, "run-already-started")
+    pids = run_processes(here.run().name)
+    send_signal([process.pid, *pids], signal.SIGKILL)
+    process.communicate()

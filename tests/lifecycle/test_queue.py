@@ -17,7 +17,8 @@ import pytest
 from gage._internal import proc
 from gage._internal.catalog.startable import list_failed, list_staged
 from gage._internal.lifecycle.budget import Budget, Machine, find_machine, said_resources
-from gage._internal.store import status
+from gage._internal.store import lock, meta, status
+from gage._internal.store.names import run_name
 from gage._internal.store.resources import Resources
 from gage._internal.types import Run
 from runs_on_disk import meta_file
@@ -154,6 +155,47 @@ def test_a_signal_while_runs_come_and_go_leaves_none_half_done(many, tmp_path):
     # Only what was told to stop before its command had written may be missing.
     missing = [run for run in runs_of(home) if run.id not in counts]
     assert all(status.run_status(run) == status.TERMINATED for run in missing)
+
+
+@pytest.fixture
+def watched(make_staged: Callable[..., Run], tmp_path: Path) -> Run:
+    """A run whose runner is on a host that cannot be asked, and gave its last sign long ago."""
+    told = tmp_path / "told"
+    run = make_staged("sh", "-c", f"echo again >> {told}; sleep 60", opdef={"resumable": True})
+    meta.write_time(run, "started", 1)
+    lock.pass_on(run, proc.this_process()._replace(host="elsewhere"), beats=0.5)
+    os.utime(meta_file(run, "proc/lock"), (1, 1))
+    assert status.run_status(run) == status.LOST
+    return run
+
+
+def start_watched(
+    run: Run, meanwhile: Callable[[subprocess.Popen[bytes]], None]
+) -> tuple[int, str]:
+    """Start it, and do something while it is watched; return the exit code, and what was said."""
+    home = Path(run.run_dir).parent
+    command = [sys.executable, "-m", "gage", "start", run.id, "--jobs", "2", "--runs", str(home)]
+    with subprocess.Popen(command, cwd=home.parent, stderr=subprocess.PIPE) as scheduler:
+        assert scheduler.stderr
+        said = b""
+        while b"for a sign of it" not in said:
+            said += scheduler.stderr.readline()
+        meanwhile(scheduler)
+        said += scheduler.stderr.read()
+    assert not (home.parent / "told").exists()
+    return scheduler.returncode, said.decode()
+
+
+def test_a_signal_leaves_a_run_as_it_was_that_is_not_gone_on_with_yet(watched):
+    """Also one that has executed before: it is not taken for one that has just ended."""
+    code, said = start_watched(watched, lambda scheduler: scheduler.terminate())
+    assert code == 128 + signal.SIGTERM and status.run_status(watched) == status.LOST
+    assert f"to go on: gage start {run_name(watched.id)}\n" in said
+
+
+def test_a_run_that_executes_where_it_did_is_not_said_to_have_been_started_meanwhile(watched):
+    code, said = start_watched(watched, lambda scheduler: os.utime(meta_file(watched, "proc/lock")))
+    assert code == 125 and "[run-already-started]" in said and "passed over" not in said
 
 
 def test_a_machine_is_shared_out_and_given_back():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import IO, Any, cast
 
 from rich.console import Console, Group
 from rich.live import Live as Drawn
@@ -15,7 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gage._internal.cli import printer
-from gage._internal.cli.many import called, tell_dropped, tell_end, tell_stopping, what_of
+from gage._internal.cli.many import (
+    called,
+    tell_awaiting,
+    tell_dropped,
+    tell_end,
+    tell_stopping,
+    what_of,
+)
 from gage._internal.cli.progress import Said, read_said
 from gage._internal.cli.times import duration_text
 from gage._internal.fs import printable
@@ -32,13 +41,31 @@ _NO_PROGRESS = Said("", None)
 _NOTHING = Counts(0, 0, 0, 0)
 
 
+class _Stderr:
+    """Stderr, as what draws on it sees it: never does it refuse what is written."""
+
+    def write(self, text: str) -> int:
+        """Write a text, if it is taken."""
+        with printer.going_on():
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have what was written printed, if it is taken."""
+        with printer.going_on():
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 class Live:
     """Tells of a queue, within a context, on the terminal that stderr is."""
 
     interval: float | None = _INTERVAL
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=cast(IO[str], _Stderr()), highlight=False)
         self._drawn = Drawn(
             console=self._console,
             auto_refresh=False,
@@ -75,6 +102,10 @@ class Live:
     def stopping(self, running: Sequence[Running]) -> None:
         """Tell what is waited for."""
         tell_stopping(running)
+
+    def awaiting(self, gpus: int) -> None:
+        """Tell what is waited for."""
+        tell_awaiting(gpus)
 
     def refresh(self, running: Sequence[Running], counts: Counts) -> None:
         """Draw what executes, if it was not drawn just now."""

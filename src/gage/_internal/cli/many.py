@@ -128,6 +128,9 @@ class _Plain:
     def stopping(self, running: Sequence[Running]) -> None:
         tell_stopping(running)
 
+    def awaiting(self, gpus: int) -> None:
+        tell_awaiting(gpus)
+
     def refresh(self, running: Sequence[Running], counts: Counts) -> None:
         pass
 
@@ -177,25 +180,38 @@ def tell_dropped(task: Task, reason: str) -> None:
 
 def tell_stopping(running: Sequence[Running]) -> None:
     """Say what is waited for."""
-    printer.print_note(f"no more runs are started; waiting for {counted(len(running), 'run')}")
+    waits = f"; waiting for {counted(len(running), 'run')}" if running else ""
+    printer.print_note(f"no more runs are started{waits}")
+
+
+def tell_awaiting(gpus: int) -> None:
+    """Say that others have GPUs that are waited for."""
+    printer.print_note(f"waiting for {counted(gpus, 'GPU')}: others have them")
 
 
 def _tell_done(done: Done, count: int, is_quiet: bool, again: str | None) -> None:
     """Say how all ended, and how to go on."""
-    left = [task for task in done.left if task.run is not None]
+    left = [find_record(task.run) for task in done.left if task.run is not None]
     if count > 1 and not is_quiet:
         ended = [find_record(end.run).status for end in done.ends if end.run and end.is_over]
         each = [f"{ended.count(word)} {word}" for word in status.ALL if word in ended]
         if done.left:
             each.append(f"{len(done.left)} not started")
         printer.print_note(", ".join(each) if each else "no run was started")
-    if left:
-        groups = {find_record(task.run).group for task in left if task.run}
+    staged = [record for record in left if record.status == status.STAGED]
+    if staged:
+        groups = {record.group for record in staged}
         group = groups.pop() if len(groups) == 1 else None
         which = "--all" if group is None else f"--group {group}"
         printer.print_note(
-            f"{counted(len(left), 'run')} still staged; to go on: gage start {which}"
+            f"{counted(len(staged), 'run')} still staged; to go on: gage start {which}"
         )
     unmade = len(done.left) - len(left)
     if unmade and again is not None:
         printer.print_note(f"{counted(unmade, 'run')} not made; to go on: {again}")
+    # Others may have started some.
+    is_over = (status.TERMINATED, status.LOST)
+    stopped = [record.name for record in left if record.status in is_over]
+    if stopped:
+        start = f"gage start {' '.join(stopped)}"
+        printer.print_note(f"{counted(len(stopped), 'run')} not gone on with; to go on: {start}")

@@ -108,14 +108,26 @@ _drawing: list[Callable[[str], None]] = []
 
 def _print_to_stderr(text: str) -> None:
     ProgressLine.clear()
-    try:
+    with going_on():
         if _drawing:
             _drawing[-1](text)
         else:
             print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:
-        # Whoever read it has gone; what the command does is not to end for that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Go on where stderr does not take what is printed: what cannot be told ends nothing.
+
+    Whoever read it has gone, its terminal is closed, or its disk is full.
+    """
+    try:
+        yield
+    except BlockingIOError:
+        # It is kept, and printed with what comes next.
+        pass
+    except OSError:
+        print_no_notes()
 
 
 class ProgressLine:
@@ -157,18 +169,20 @@ class ProgressLine:
             self._show(progress_text(what, done, total, (done - self._from) / (now - self._begun)))
 
     def _show(self, text: str) -> None:
-        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-        if len(text) >= width:
-            text = "…" + text[-(width - 2) :]
-        ProgressLine._is_shown = True
-        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+        with going_on():
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            if len(text) >= width:
+                text = "…" + text[-(width - 2) :]
+            ProgressLine._is_shown = True
+            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
     @classmethod
     def clear(cls) -> None:
         """Take the line away, if it is there."""
         if cls._is_shown:
             cls._is_shown = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            with going_on():
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def progress_text(what: str, done: int, total: int | None, rate: float) -> str:

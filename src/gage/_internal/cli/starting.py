@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,17 +15,21 @@ from gage._internal.cli.times import duration_text, parse_duration
 from gage._internal.errors import GageError, IncompatibleSystem, RunDamaged, UsageError
 from gage._internal.fs import printable
 from gage._internal.lifecycle.isolation.options import RUNGS, Isolated
-from gage._internal.lifecycle.start import let_others_start, start_run
+from gage._internal.lifecycle.start import check_startable, let_others_start, start_run
 from gage._internal.project.projects import find_project_dir
 from gage._internal.store import manifest, meta
+from gage._internal.store.logs import counted
 from gage._internal.store.names import run_name
 from gage._internal.store.record import RunRecord, find_record
 from gage._internal.types import NOTHING, Run
 
 if TYPE_CHECKING:
+    from gage._internal.lifecycle.host_locks import GpuLocks
     from gage._internal.project.engines import EngineSetting
 
 _MOST_NAMED = 3
+# Seconds between two looks at GPUs that others have.
+_POLL = 1.0
 
 
 class RunFailed(GageError):
@@ -125,6 +130,7 @@ def _having_its_share(run: Run, force: bool) -> Iterator[None]:
     """Let a run have what it is to have of this machine, where its operation says.
 
     Raises:
+        AlreadyStarted: somebody has started it while it waited for GPUs.
         IncompatibleSystem: there never is as much.
     """
     try:
@@ -135,7 +141,7 @@ def _having_its_share(run: Run, force: bool) -> Iterator[None]:
     if "resources" not in opdef:
         yield
         return
-    from gage._internal.lifecycle import budget
+    from gage._internal.lifecycle import budget, host_locks
 
     needed = budget.said_resources(opdef)
     machine = budget.find_machine(with_gpus=bool(needed.gpus))
@@ -147,14 +153,43 @@ def _having_its_share(run: Run, force: bool) -> Iterator[None]:
     if not needed.gpus:
         yield
         return
-    before = os.environ.pop(budget.GPUS_VARIABLE, None)
-    os.environ[budget.GPUS_VARIABLE] = ",".join(machine.gpus[: needed.gpus])
+    # By force it has what there is.
+    count = min(needed.gpus, len(machine.gpus))
+    locks = host_locks.GpuLocks()
+    variables = locks.variables(_wait_for_gpus(run, locks, machine.gpus, count))
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        del os.environ[budget.GPUS_VARIABLE]
-        if before is not None:
-            os.environ[budget.GPUS_VARIABLE] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+        locks.close()
+
+
+def _wait_for_gpus(run: Run, locks: GpuLocks, gpus: Sequence[str], count: int) -> Sequence[str]:
+    """Lock so many of some GPUs as soon as others leave as many; return which.
+
+    Raises:
+        AlreadyStarted: somebody has started the run meanwhile.
+    """
+    found = locks.take(gpus, count)
+    if found is not None:
+        return found
+    # As long as it waits it is a staged run as others are.
+    let_others_start(run)
+    try:
+        printer.print_note(f"waiting for {counted(count, 'GPU')}: others have them")
+        while found is None:
+            time.sleep(_POLL)
+            check_startable(run)
+            found = locks.take(gpus, count)
+    except KeyboardInterrupt:
+        printer.print_note(f"run {run_name(run.id)} stays staged")
+        raise
+    return found
 
 
 def add_on_argument(parser: argparse.ArgumentParser) -> None:

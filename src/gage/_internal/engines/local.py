@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 from gage._internal import fs
 from gage._internal.errors import EngineFailed, EngineUnreachable
 from gage._internal.fs import printable
-from gage._internal.lifecycle.budget import GPUS_VARIABLE, Budget, Share, find_machine
-from gage._internal.lock_files import find_unlocked
+from gage._internal.lifecycle.budget import Budget, Share, find_machine
+from gage._internal.lifecycle.host_locks import GpuLocks, find_free, state_dir
 from gage._internal.store import layout, lock
 from gage._internal.store.resources import Resources
 from gage.plugins import EXECUTING, GONE, QUEUED, Capabilities, JobState, Submission, Ticket
 
-_NOT_PASSED = ("RUN_ID", "RUN_DIR", "RUN_ATTEMPT", "PROJECT_DIR")
+_NOT_PASSED = ("RUN_ID", "RUN_DIR", "RUN_ATTEMPT", "PROJECT_DIR", "GAGE_GPU_LOCKS")
 _SETTINGS = "local.json"
 # Nobody has to wait for what is not a child of whoever submits.
 _BEGIN = (
@@ -182,10 +182,7 @@ def _start_supervisor(folder: str, record_fd: int) -> None:
 
 
 def _state_dir() -> str:
-    states = os.environ.get("XDG_STATE_HOME", "")
-    if not states.startswith("/"):
-        states = os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(states, "gage", "local")
+    return os.path.join(state_dir(), "local")
 
 
 def _record(name: str) -> str:
@@ -324,7 +321,8 @@ class _Supervisor:
         self._has_gpus = any(each.gpus for each in self._needed)
         machine = find_machine(self._has_gpus)
         self._gpus = machine.gpus
-        # GPUs are shared out among all submissions, by locks.
+        # GPUs are shared out among all that the user starts here, by locks.
+        self._locks = GpuLocks()
         self._budget = Budget(machine._replace(gpus=()))
 
     def go_on(self) -> bool:
@@ -353,19 +351,19 @@ class _Supervisor:
     def _begin(self, number: int) -> bool:
         """Begin a job, if it can have what it is to have; tell whether it has begun."""
         needed = self._needed[number]
-        fds: list[int] = []
         share = self._budget.take(needed._replace(gpus=0))
-        gpus = None if share is None else self._take_slots(needed.gpus, fds)
-        if share is None or gpus is None:
-            for fd in fds:
-                os.close(fd)
-            if share is not None:
-                self._budget.give_back(share)
+        if share is None:
+            return False
+        slot = self._find_slot()
+        gpus = None if slot is None else self._locks.take(self._gpus, needed.gpus)
+        if slot is None or gpus is None:
+            if slot is not None:
+                os.close(slot)
+            self._budget.give_back(share)
             return False
         self._waiting.remove(number)
-        visible = [gpu for gpu in self._gpus if f"gpu-{fs.file_name_for(gpu)}" in gpus]
         try:
-            process = self._execute(number, visible, fds)
+            process = self._execute(number, gpus, [slot, *self._locks.fds(gpus)])
         except OSError as error:
             with open(self._log_path(number), "a", encoding="utf-8") as log:
                 log.write(f"gage: the job cannot be executed: {error}\n")
@@ -374,20 +372,18 @@ class _Supervisor:
             self._executing[number] = _Executing(process, share)
         finally:
             # The job itself has them locked, also where this process dies.
-            for fd in fds:
-                os.close(fd)
+            os.close(slot)
+            self._locks.let_go(gpus)
         return True
 
-    def _take_slots(self, count: int, fds: list[int]) -> list[str] | None:
-        """Lock a slot, and so many GPUs, adding them to `fds`; return which, None for too few."""
-        slots = [f"slot-{slot}" for slot in range(self._settings["jobs"])]
+    def _find_slot(self) -> int | None:
+        """Lock a slot; return its file, None where others have all of them."""
         try:
-            if _take(slots, 1, fds) is None:
-                return None
-            return _take([f"gpu-{fs.file_name_for(gpu)}" for gpu in self._gpus], count, fds)
+            found = find_free([f"slot-{slot}" for slot in range(self._settings["jobs"])], 1)
         except OSError:
             # Where they are cannot be reached now, and may be later.
             return None
+        return None if found is None else next(iter(found.values()))
 
     def _log_path(self, number: int) -> str:
         return os.path.join(self._folder, f"{number}.log")
@@ -398,7 +394,7 @@ class _Supervisor:
         settings = self._settings
         env = dict(os.environ)
         if self._has_gpus:
-            env[GPUS_VARIABLE] = ",".join(gpus)
+            env |= self._locks.variables(gpus)
         runs = os.path.join(self._folder, "runs.json")
         job = [settings["runner"], "job", "--of", runs, str(number)]
         job_fd = _create_locked(_job_path(self._folder, number), b"")
@@ -415,18 +411,3 @@ class _Supervisor:
                 )
         finally:
             os.close(job_fd)
-
-
-def _take(names: Sequence[str], count: int, fds: list[int]) -> list[str] | None:
-    """Lock some of the user's files of these names, and add them to `fds`; None where too few."""
-    taken: list[str] = []
-    for name in names:
-        if len(taken) == count:
-            break
-        path = os.path.join(_state_dir(), name)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        fd = find_unlocked(path)
-        if fd is not None:
-            fds.append(fd)
-            taken.append(name)
-    return taken if len(taken) == count else None

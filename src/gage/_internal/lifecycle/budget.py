@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gage._internal.lifecycle.system import hardware
@@ -17,6 +17,7 @@ from gage._internal.store.requirements import NVIDIA
 from gage._internal.store.resources import Resources, resources_of
 
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
+Choice = Callable[[Sequence[str], int], Sequence[str] | None]
 _DEVICE = re.compile(r"nvidia\d+")
 
 
@@ -37,10 +38,14 @@ class Share(NamedTuple):
 
 
 class Budget:
-    """What is left of a machine."""
+    """What is left of a machine.
 
-    def __init__(self, machine: Machine) -> None:
+    `choose` takes so many of the GPUs that are left; None where it cannot have as many.
+    """
+
+    def __init__(self, machine: Machine, choose: Choice | None = None) -> None:
         self._machine = machine
+        self._choose = choose or (lambda gpus, count: gpus[:count])
         self._cpus = machine.cpus
         self._memory = machine.memory
         self._gpus = list(machine.gpus)
@@ -63,12 +68,15 @@ class Budget:
         memory = needed.memory or 0
         if needed.cpus > self._cpus or needed.gpus > len(self._gpus):
             return None
+        if self._memory is not None and memory > self._memory:
+            return None
+        gpus = self._choose(self._gpus, needed.gpus) if needed.gpus else ()
+        if gpus is None:
+            return None
         if self._memory is not None:
-            if memory > self._memory:
-                return None
             self._memory -= memory
         self._cpus -= needed.cpus
-        gpus, self._gpus = self._gpus[: needed.gpus], self._gpus[needed.gpus :]
+        self._gpus = [gpu for gpu in self._gpus if gpu not in gpus]
         return Share(needed.cpus, memory, gpus)
 
     def give_back(self, share: Share) -> None:

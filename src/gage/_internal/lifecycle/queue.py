@@ -21,9 +21,11 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from gage._internal import fs, proc
 from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
 from gage._internal.lifecycle.attention import Attention
-from gage._internal.lifecycle.budget import GPUS_VARIABLE, Budget, Machine, Share
+from gage._internal.lifecycle.budget import Budget, Machine, Share
+from gage._internal.lifecycle.host_locks import GpuLocks
 from gage._internal.lifecycle.start import Outcome
 from gage._internal.store import layout, meta, status
+from gage._internal.store.attempts import list_attempts
 from gage._internal.store.resources import Resources
 from gage._internal.types import Run
 
@@ -32,6 +34,9 @@ CANNOT = 125
 _MOST_OVERTAKEN = 10
 # A child tells which run it has made; where one is awaited, it is looked for so often.
 _POLL = 0.1
+# Seconds between two looks at GPUs that others have.
+_GPU_POLL = 1.0
+_OVER = (status.TERMINATED, status.LOST)
 
 
 class Task(NamedTuple):
@@ -111,6 +116,9 @@ class View(Protocol):
     def stopping(self, running: Sequence[Running]) -> None:
         """Tell that nothing is started any more, and what executes was told to stop."""
 
+    def awaiting(self, gpus: int) -> None:
+        """Tell that nothing executes, since others have so many GPUs that are needed."""
+
     def refresh(self, running: Sequence[Running], counts: Counts) -> None:
         """Tell how it is now."""
 
@@ -166,6 +174,13 @@ class _Child(NamedTuple):
     begin: int
 
 
+class _Made(NamedTuple):
+    """A run that a child is at; how many attempts at it had begun before."""
+
+    run: Run
+    begun: int
+
+
 class _Queue:
     def __init__(
         self,
@@ -181,15 +196,23 @@ class _Queue:
         self._start = start
         self._retry = retry
         self._limits = limits
-        self._budget = Budget(machine)
+        self._budget = Budget(machine, self._choose_gpus)
+        self._locks = GpuLocks()
+        # The least number of GPUs that a run is to have and others leave too few for; 0 for none.
+        self._awaited_gpus = 0
+        self._has_told_awaiting = False
         self._has_gpus = any(task.resources.gpus for task in tasks)
         self._view = view
         self._begin = begin
         self._attention = attention
         self._order = {task.name: number for number, task in enumerate(tasks)}
         self._waiting = list(tasks)
+        # Of runs that are to be gone on with: how many attempts at them had begun.
+        self._begun = {t.name: begun for t in tasks if t.run and (begun := _find_begun(t.run))}
         self._children: dict[int, _Child] = {}
         self._idle: list[_Worker] = []
+        # Children that were let go, and are not known to have ended.
+        self._ending: set[int] = set()
         self._runs: dict[str, Run] = {}
         self._overtaken: dict[str, int] = {}
         self._ends: list[End] = []
@@ -207,15 +230,20 @@ class _Queue:
                 self._drop(task, lack)
         while True:
             self._drop_needless()
+            self._awaited_gpus = 0
             if not self._is_closing():
                 self._start_those_that_fit()
             self._view.refresh(self._running(), self._counts())
             if not self._children:
-                break
+                if not self._awaited_gpus:
+                    break
+                self._tell_awaiting()
             for number, by_terminal in self._attention.wait(self._timeout()):
                 self._stop(number, by_terminal)
             self._reap()
-        self._let_go()
+        self._let_go_but(0)
+        for pid in self._ending:
+            os.waitpid(pid, 0)
         codes = [self._codes[name] for name in self._order if name in self._codes]
         code = next((code for code in codes if code), 0)
         if self._signal is not None:
@@ -230,7 +258,28 @@ class _Queue:
 
     def _timeout(self) -> float | None:
         is_awaited = any(c.task.name not in self._runs for c in self._children.values())
-        return _POLL if is_awaited else self._view.interval
+        if is_awaited:
+            return _POLL
+        if self._awaited_gpus:
+            return min(self._view.interval or _GPU_POLL, _GPU_POLL)
+        return self._view.interval
+
+    def _choose_gpus(self, gpus: Sequence[str], count: int) -> Sequence[str] | None:
+        if self._awaits_gpus(count):
+            # It was tried just now.
+            return None
+        found = self._locks.take(gpus, count)
+        if found is None:
+            self._awaited_gpus = count
+        return found
+
+    def _awaits_gpus(self, count: int) -> bool:
+        return 0 < self._awaited_gpus <= count
+
+    def _tell_awaiting(self) -> None:
+        if not self._has_told_awaiting:
+            self._has_told_awaiting = True
+            self._view.awaiting(self._awaited_gpus)
 
     def _drop(self, task: Task, reason: str, why: str | None = None) -> None:
         self._waiting.remove(task)
@@ -258,6 +307,9 @@ class _Queue:
             if any(name not in self._codes for name in task.needs):
                 continue
             share = self._budget.take(task.resources)
+            if share is None and self._awaits_gpus(task.resources.gpus):
+                # No run of this queue is in its way.
+                continue
             if share is None:
                 passed.append(task)
                 if self._overtaken.get(task.name, 0) >= _MOST_OVERTAKEN:
@@ -272,7 +324,10 @@ class _Queue:
         """Give a task to a child that has none, or to a new one, which knows how to make runs."""
         since = time.monotonic()
         child = self._give_to_idle(task, share, since)
-        child = child or _Child(self._fork(task, share), task, share, since, begin=0)
+        if child is None:
+            # Never are there more than may execute at once.
+            self._let_go_but(self._limits.jobs - len(self._children) - 1)
+            child = _Child(self._fork(task, share), task, share, since, begin=0)
         self._children[child.worker.pid] = child
         for number in self._attention.pending():
             # It came before or after the child did, which has not claimed its run yet.
@@ -282,15 +337,16 @@ class _Queue:
             self._view.began(Running(task, task.run, since))
 
     def _give_to_idle(self, task: Task, share: Share, since: float) -> _Child | None:
-        while self._idle and task.run is not None:
+        # GPUs are had by locks, which only a new child is given with.
+        while self._idle and task.run is not None and not share.gpus:
             worker = self._idle.pop()
             begin = os.fstat(worker.told).st_size
-            order = {"run_dir": task.run.run_dir, "gpus": list(share.gpus)}
+            order = {"run_dir": task.run.run_dir}
             try:
                 fs.write_all(worker.orders, json.dumps(order).encode() + b"\n")
             except BrokenPipeError:
                 # It was killed.
-                self._close(worker)
+                self._let_go(worker)
                 continue
             return _Child(worker, task, share, since, begin)
         return None
@@ -305,24 +361,38 @@ class _Queue:
             os.close(orders)
             self._work_in_child(task, share, told, reader, parent)
         os.close(reader)
+        # The child has them locked, also where this process dies.
+        self._locks.let_go(share.gpus)
         return _Worker(pid, told, orders)
 
-    def _close(self, worker: _Worker) -> None:
+    def _let_go(self, worker: _Worker) -> None:
+        """Let a child end that has nothing to do."""
         os.close(worker.orders)
         os.close(worker.told)
-        os.waitpid(worker.pid, 0)
+        self._ending.add(worker.pid)
 
-    def _let_go(self) -> None:
-        """Let children end that have nothing to do, and wait until they have."""
-        while self._idle:
-            self._close(self._idle.pop())
+    def _let_go_but(self, count: int) -> None:
+        """Let those end that have nothing to do, but so many."""
+        while len(self._idle) > count:
+            self._let_go(self._idle.pop())
+
+    def _let_go_needless(self) -> None:
+        """Let those end that are not given another run, since none waits that they could have."""
+        if self._idle and (
+            self._is_closing()
+            or all(task.run is None or task.resources.gpus for task in self._waiting)
+        ):
+            self._let_go_but(0)
+        for pid in list(self._ending):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                self._ending.remove(pid)
 
     def _work_in_child(
         self, task: Task, share: Share, told: int, reader: int, parent: int
     ) -> NoReturn:
         code = CANNOT
         try:
-            made: list[Run] = []
+            made: list[_Made] = []
             self._attention.leave_to(lambda number, frame: _stop_child(made))
             for worker in [*self._idle, *(child.worker for child in self._children.values())]:
                 # With it open, they would not see this process' parent end.
@@ -335,8 +405,9 @@ class _Queue:
             gpus = share.gpus
             while True:
                 if self._has_gpus:
-                    os.environ[GPUS_VARIABLE] = ",".join(gpus)
+                    os.environ.update(self._locks.variables(gpus))
                 code = self._do(task, made, lambda **fields: _tell(told, fields))
+                self._locks.let_go(gpus)
                 _tell(told, {"code": code})
                 if os.getppid() == parent:
                     # As if it had ended.
@@ -346,9 +417,10 @@ class _Queue:
                 if not line:
                     break
                 order = json.loads(line)
-                gpus, task = order["gpus"], task._replace(run=layout.run_of_dir(order["run_dir"]))
+                gpus, task = (), task._replace(run=layout.run_of_dir(order["run_dir"]))
         except KeyboardInterrupt:
             code = 130
+            _tell(told, {"left": True})
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -358,7 +430,7 @@ class _Queue:
             finally:
                 os._exit(code)
 
-    def _do(self, task: Task, made: list[Run], tell: Callable[..., None]) -> int:
+    def _do(self, task: Task, made: list[_Made], tell: Callable[..., None]) -> int:
         try:
             run = task.run
             if run is None:
@@ -368,9 +440,14 @@ class _Queue:
                     tell(run_dir=run.run_dir, needless=True)
                     return 0
                 tell(run_dir=run.run_dir)
-            made.append(run)
+            made.append(_Made(run, _count_begun(run)))
             outcome = self._start(run)
         except AlreadyStarted as error:
+            begun = self._begun.get(task.name)
+            if run is not None and begun is not None and begun == _count_begun(run):
+                # Nobody has since: it executes where it did.
+                tell(error=_as_fields(error))
+                return CANNOT
             tell(passed=True, error=_as_fields(error))
             return 0
         except (GageError, OSError) as error:
@@ -402,6 +479,7 @@ class _Queue:
                 self._idle.append(child.worker)
             code = told["code"] if "code" in told else os.waitstatus_to_exitcode(wait_status)
             self._end(child, code, told)
+        self._let_go_needless()
 
     def _know_run(self, child: _Child, told: Mapping[str, Any]) -> None:
         name = child.task.name
@@ -418,8 +496,9 @@ class _Queue:
         error = _as_error(told["error"]) if "error" in told else None
         note, is_needless = told.get("note"), bool(told.get("needless"))
         end = End(task, run, code, error, note, is_passed, is_over, is_needless)
-        if self._signal is not None and not is_over and run is not None and _is_staged(run):
-            # It was told to stop before it had started.
+        is_left = "left" in told and "code" not in told
+        if self._signal is not None and not is_over and run and (is_left or _is_staged(run)):
+            # It was told to stop before it had started, or had been gone on with.
             self._waiting.insert(0, task._replace(run=run, make=None, needs=()))
             return
         again = (
@@ -460,12 +539,26 @@ class _Queue:
         return Counts(len(self._codes) - failed, failed, len(self._children), len(self._waiting))
 
 
-def _stop_child(made: Sequence[Run]) -> None:
+def _stop_child(made: Sequence[_Made]) -> None:
     """Handle a signal that comes while the command of a run is not executing."""
-    if made and meta.has_meta(made[0], layout.STARTED):
+    if made and _count_begun(made[0].run) != made[0].begun:
         # It has ended, and is being finalized.
         return
     raise KeyboardInterrupt
+
+
+def _count_begun(run: Run) -> int:
+    """Return how many attempts at a run have begun."""
+    return 1 + len(list_attempts(run)) if meta.has_meta(run, layout.STARTED) else 0
+
+
+def _find_begun(run: Run) -> int | None:
+    """Return how many attempts at a run have begun, where it is to be gone on with."""
+    try:
+        is_over = meta.has_meta(run, layout.STARTED) and status.run_status(run) in _OVER
+        return _count_begun(run) if is_over else None
+    except RunDamaged:
+        return None
 
 
 def _is_staged(run: Run) -> bool:

@@ -30,7 +30,7 @@ from gage._internal.lifecycle.resume import Gone, find_gone, reopen, take_over
 from gage._internal.lifecycle.secret_values import read_secrets, secret_names
 from gage._internal.lifecycle.system.compare import Comparison, check_system
 from gage._internal.store import layout, lock, meta, status
-from gage._internal.store.attempts import list_attempts
+from gage._internal.store.attempts import is_resumable, list_attempts
 from gage._internal.store.command_lines import RUN
 from gage._internal.store.heartbeat import Heart
 from gage._internal.store.logs import counted, log_action
@@ -268,8 +268,11 @@ def check_startable(run: Run) -> None:
     Raises:
         NotStaged, AlreadyStarted: it may not.
     """
-    if not lock.is_kept(run) and status.run_status(run) in (status.COMPLETED, status.FAILED):
-        _check_staged(run)
+    if status.run_status(run) in (status.TERMINATED, status.LOST):
+        has_begun = status.has_begun(run, lock.find_holder(run))
+        if is_resumable(run) or not has_begun:
+            return
+    _check_staged(run)
 
 
 def _find_gone(run: Run, notice: Notice) -> Gone | None:

@@ -19,7 +19,7 @@ from gage._internal.cli.starting import (
     start_each,
     start_many,
 )
-from gage._internal.errors import UsageError
+from gage._internal.errors import HasJob, RunDamaged, UsageError
 from gage._internal.lifecycle.start import check_startable
 from gage._internal.store.jobs import refuse_job
 from gage._internal.types import Run
@@ -63,9 +63,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
     find_isolated(args, context)
     engine = find_engine(args, context)
     runs = _find_all(args, context)
-    for found, _ in runs:
-        refuse_job(found)
-        check_startable(found)
+    if args.runs_to_start:
+        # Of those that were found staged, others may have started some already.
+        for found, _ in runs:
+            refuse_job(found)
+            check_startable(found)
     if not runs:
         what = "to be run again" if args.failed else "staged"
         printer.print_note(f"there is no run that is {what}")
@@ -101,8 +103,18 @@ def _find_all(args: argparse.Namespace, context: Context) -> list[tuple[Run, str
     if args.failed:
         from gage._internal.lifecycle.rerun import stage_retry
 
-        runs = [stage_retry(run, durable=True) for run in runs]
+        runs = [stage_retry(run, durable=True) for run in runs if not _has_job(run)]
     return [(run, args.on) for run in runs]
+
+
+def _has_job(run: Run) -> bool:
+    """Tell whether an engine may go on with a run, and say so."""
+    try:
+        refuse_job(run)
+    except (HasJob, RunDamaged) as error:
+        printer.print_note(f"{error.message}; it is not run again")
+        return True
+    return False
 
 
 def _find(text: str, on: str | None, is_sealed: bool, context: Context) -> tuple[Run, str | None]:
