@@ -163,7 +163,7 @@ def watched(make_staged: Callable[..., Run], tmp_path: Path) -> Run:
     told = tmp_path / "told"
     run = make_staged("sh", "-c", f"echo again >> {told}; sleep 60", opdef={"resumable": True})
     meta.write_time(run, "started", 1)
-    lock.pass_on(run, proc.this_process()._replace(host="elsewhere"), beats=0.5)
+    lock.pass_on(run, proc.this_process()._replace(host="elsewhere", boot_id="another"), beats=0.5)
     os.utime(meta_file(run, "proc/lock"), (1, 1))
     assert status.run_status(run) == status.LOST
     return run
