@@ -234,3 +234,27 @@ def test_cpus_that_an_operation_does_not_ask_for_are_not_counted():
 def test_gpus_are_those_that_are_visible(monkeypatch, visible, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert find_machine(with_gpus=True).gpus == gpus
+
+
+ATTENTIVE = """
+from gage._internal.lifecycle.attention import Attention
+with Attention() as attention:
+    print("ready", flush=True)
+    for _ in range(20):
+        found = attention.wait(0.1)
+        assert not found, found
+"""
+
+
+def test_to_be_stopped_for_a_while_is_no_signal_to_stop() -> None:
+    command = [sys.executable, "-c", ATTENTIVE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        for _ in range(4):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+        err = process.stderr.read().decode()
+    assert process.returncode == 0, err

@@ -66,7 +66,8 @@ class Attention:
             return [(number, False) for number in caught if number != signal.SIGCHLD]
         while True:
             info = signal.sigtimedwait(self._handlers, _FOREVER if timeout is None else timeout)
-            if info is None:
+            # Where this process was stopped until the time was over, Python makes up a signal.
+            if info is None or info.si_signo not in self._handlers:
                 return found
             if info.si_signo != signal.SIGCHLD:
                 found.append((info.si_signo, info.si_code == _SENT_BY_KERNEL))
