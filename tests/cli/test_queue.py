@@ -514,3 +514,48 @@ def test_a_terminal_that_is_closed_ends_nothing(project, term):
     command.communicate()
     assert command.returncode == 0
     assert statuses(here) == ["completed"] * 4
+
+
+def test_an_upstream_of_which_more_is_said_is_one_that_is_there(project):
+    tagged = PIPELINE.replace('{run-files = "prepare"}', _TAGGED, 1)
+    here = project({"gage.toml": tagged})
+    here.gage("run", "prepare", "--tag", "good").succeeds()
+    good = here.runs()[0].name
+    here.gage("run", "train", "--with-upstream").succeeds()
+    rows = here.gage("list", "--json").json
+    assert [row["operation"] for row in rows] == ["train", "split", "prepare"]
+    assert good in (here.meta(here.runs_home / rows[0]["id"]) / "depends.json").read_text()
+
+
+_TAGGED = '{run-files = {operation = "prepare", tag = "good"}, name = "prepare"}'
+
+
+def test_force_starts_what_is_to_have_more_than_there_is(project):
+    gage_file = '[big]\nexec = "true"\nresources = { cpus = 4096, memory = "900TiB", gpus = 64 }\n'
+    here = project({"gage.toml": gage_file})
+    for _ in range(3):
+        here.gage("stage", "big").succeeds()
+    here.gage("start", "--all", "--jobs", "2", "--keep-going").exits(125)
+    assert statuses(here) == ["staged"] * 3
+    here.gage("start", "--all", "--jobs", "2", "--force").succeeds()
+    assert statuses(here) == ["completed"] * 3
+
+
+def test_what_was_stopped_and_is_resumable_is_named(project, tmp_path):
+    script = "test $RUN_ATTEMPT != 1 || until [ -e $GO ]; do sleep 0.05; done"
+    here = project({"gage.toml": '[res]\nexec = "sh res.sh"\nresumable = true\n', "res.sh": script})
+    here.gage("stage", "res").succeeds()
+    here.gage("stage", "res").succeeds()
+    env = {"GO": str(tmp_path / "never")}
+    running = begin(here, "start", "--all", "--jobs", "2", env=env)
+    wait_until(lambda: statuses(here) == ["running"] * 2)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    told = err.decode().partition("gage: 2 runs not gone on with; to go on: gage start ")[2]
+    names = told.splitlines()[0].split()
+    time.sleep(1.5)
+    here.gage("start", *names, "--jobs", "2").succeeds()
+    rows = here.gage("list", "--json").json
+    assert [row["status"] for row in rows] == ["completed"] * 2
+    # The pause is not part of it.
+    assert all(row["duration"] < row["stopped"] - row["started"] - 10**6 for row in rows)

@@ -13,7 +13,7 @@ from gage._internal.cli.starting import find_isolated, print_records, tell_ended
 from gage._internal.cli.values import config_text
 from gage._internal.errors import RunDamaged
 from gage._internal.fs import printable
-from gage._internal.lifecycle.budget import find_machine, said_resources
+from gage._internal.lifecycle.budget import at_most, find_machine, said_resources
 from gage._internal.lifecycle.queue import (
     Counts,
     Done,
@@ -25,6 +25,7 @@ from gage._internal.lifecycle.queue import (
 )
 from gage._internal.lifecycle.start import Outcome, start_run
 from gage._internal.store import lock, meta, status
+from gage._internal.store.attempts import is_resumable
 from gage._internal.store.logs import counted
 from gage._internal.store.names import run_name
 from gage._internal.store.record import find_record
@@ -62,6 +63,8 @@ def work(
     machine = find_machine(with_gpus=any(task.resources.gpus for task in tasks))
     sealed = find_isolated(args, context)
     force = getattr(args, "force", False)
+    if force:
+        tasks = [task._replace(resources=at_most(task.resources, machine)) for task in tasks]
     is_live = is_apart and not args.quiet and printer.is_watched()
 
     def start(run: Run) -> Outcome:
@@ -189,6 +192,12 @@ def tell_awaiting(gpus: int) -> None:
     printer.print_note(f"waiting for {counted(gpus, 'GPU')}: others have them")
 
 
+def _is_open(run: Run) -> bool:
+    """Tell whether a run that was stopped may be gone on with."""
+    found = status.run_status(run)
+    return found in (status.TERMINATED, status.LOST) and is_resumable(run)
+
+
 def _tell_done(done: Done, count: int, is_quiet: bool, again: str | None) -> None:
     """Say how all ended, and how to go on."""
     left = [find_record(task.run) for task in done.left if task.run is not None]
@@ -209,9 +218,10 @@ def _tell_done(done: Done, count: int, is_quiet: bool, again: str | None) -> Non
     unmade = len(done.left) - len(left)
     if unmade and again is not None:
         printer.print_note(f"{counted(unmade, 'run')} not made; to go on: {again}")
+    stopped = [end.run for end in done.ends if end.run and end.is_over and _is_open(end.run)]
     # Others may have started some.
-    is_over = (status.TERMINATED, status.LOST)
-    stopped = [record.name for record in left if record.status in is_over]
+    stopped += [task.run for task in done.left if task.run and _is_open(task.run)]
     if stopped:
-        start = f"gage start {' '.join(stopped)}"
+        names = [run_name(run.id) for run in stopped]
+        start = f"gage start {' '.join(names)}"
         printer.print_note(f"{counted(len(stopped), 'run')} not gone on with; to go on: {start}")

@@ -37,6 +37,14 @@ class Share(NamedTuple):
     gpus: Sequence[str]
 
 
+def at_most(needed: Resources, machine: Machine) -> Resources:
+    """Return what a run is to have, but no more than there is."""
+    memory = needed.memory
+    if memory is not None and machine.memory is not None:
+        memory = min(memory, machine.memory)
+    return Resources(min(needed.cpus, machine.cpus), memory, min(needed.gpus, len(machine.gpus)))
+
+
 class Budget:
     """What is left of a machine.
 

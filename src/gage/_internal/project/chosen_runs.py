@@ -43,13 +43,16 @@ def with_runs(operation: Operation, chosen: Mapping[str, str]) -> Operation:
 
 
 def named_operations(operation: Operation) -> Mapping[str, str]:
-    """Return the operations whose runs an operation takes files of, by the dependencies' names."""
+    """Return the operations whose runs an operation takes files of, by the dependencies' names.
+
+    Where it says more of which run that is to be, it is one that is there.
+    """
     named = {}
     for table in _dependencies(operation):
         choice = table.get("run-files", {})
         if isinstance(choice, str):
             choice = {"operation": choice}
-        if "operation" in choice and "run" not in choice:
+        if choice.keys() == {"operation"}:
             named[str(_name(table))] = choice["operation"]
     return named
 

@@ -56,6 +56,16 @@ def list_attempts(run: Run) -> Sequence[Attempt]:
         attempts.append(_parse(run, name, meta.read_json(run, name)))
 
 
+def sum_pauses(run: Run) -> int:
+    """Return the microseconds between attempts at a run, as far as they are known.
+
+    Raises:
+        RunDamaged: an attempt cannot be understood.
+    """
+    made = list_attempts(run)
+    return sum(each.resumed - each.stopped for each in made if each.stopped is not None)
+
+
 def claim_next(run: Run, number: int, process: ProcessId | None) -> None:
     """Take the right to follow attempt `number`, which `process` made; keep how that ended.
 

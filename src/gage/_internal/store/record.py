@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from gage._internal.errors import NewerSchema, RunDamaged
 from gage._internal.store import layout, meta, status
+from gage._internal.store.attempts import sum_pauses
 from gage._internal.store.attributes import find_label, list_tags
 from gage._internal.store.names import run_name
 from gage._internal.types import NOTHING, OpCmd, OpRef, Run
@@ -43,13 +44,14 @@ class RunRecord(NamedTuple):
     exit: str | None = None
     reason: str | None = None
     damage: str | None = None
+    paused: int = 0
 
     @property
     def duration(self) -> int | None:
-        """Microseconds between start and stop; None until both are known."""
+        """Microseconds between start and stop, without pauses; None until both are known."""
         if self.started is None or self.stopped is None:
             return None
-        return self.stopped - self.started
+        return self.stopped - self.started - self.paused
 
 
 def read_record(run: Run) -> RunRecord:
@@ -88,6 +90,7 @@ def read_record(run: Run) -> RunRecord:
         stopped=meta.find_time(run, layout.STOPPED),
         exit=meta.find_text(run, layout.EXIT),
         reason=status.find_reason(run, found),
+        paused=sum_pauses(run),
     )
 
 
