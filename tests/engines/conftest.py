@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -198,7 +199,7 @@ class GivenLocal:
     @contextmanager
     def held(self) -> Iterator[None]:
         # As if jobs of other submissions had all places that are left.
-        slots = self.states / "gage" / "local"
+        slots = self.states / "gage" / "hosts" / os.uname().nodename
         slots.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             for number in range(4):
