@@ -32,6 +32,14 @@ def test_document(name: str) -> None:
     assert "skipped" not in done.stdout, done.stdout
 
 
+def test_the_guide_lists_its_sections() -> None:
+    text = (ROOT / "docs" / "guide.md").read_text()
+    listed = re.findall(r"^- \[(.+)\]\(#(.+)\)$", text, re.MULTILINE)
+    assert [title for title, _ in listed] == re.findall(r"^## (.+)$", text, re.MULTILINE)
+    for title, anchor in listed:
+        assert anchor == re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-")
+
+
 def test_documents_compare_what_is_printed(tmp_path: Path) -> None:
     """A wrong word fails, a different id does not."""
     masked = 'test-options: "+masked"\noption-functions: guide_support'

@@ -143,7 +143,8 @@ class _Trials:
         runs = [record.run for record in records if record.staged is not None]
         if runs:
             were = f"{counted(len(runs), 'trial')} of {count}"
-            printer.print_note(f"group {printable(self._group)} has {were} already")
+            told = f"group {printable(self._group)} has {were} already, with the source of then"
+            printer.print_note(told)
         try:
             while waiting or self._active or len(runs) < count:
                 while len(self._active) < self._at_once and (waiting or len(runs) < count):
