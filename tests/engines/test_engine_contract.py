@@ -66,6 +66,9 @@ def test_what_waits_is_queued_and_given_back(bench: Bench) -> None:
             code = 1 if words[0] == "delete" else 125
             refused = bench.gage(*words).fails(code, "run-has-job")
             assert f"gage stop {told['name']} takes it back" in refused.err
+        told_of = bench.gage("start", "--all").succeeds()
+        said = "gage: there is no run that is staged; engines have 2 runs: gage jobs\n"
+        assert told_of.err == said
         bench.gage("stop", run).succeeds()
         assert bench.status(run) == "staged" and not bench.has_job(run)
         assert f"Not started by {bench.given.kind}, which has no job" in bench.log(run)

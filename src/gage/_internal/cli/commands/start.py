@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gage._internal.catalog.find import find_group
+from gage._internal.catalog.find import find_group, list_runs
 from gage._internal.cli import printer
 from gage._internal.cli.context import Context
 from gage._internal.cli.groups import add_group_argument
@@ -21,7 +21,8 @@ from gage._internal.cli.starting import (
 )
 from gage._internal.errors import HasJob, RunDamaged, UsageError
 from gage._internal.lifecycle.start import check_startable
-from gage._internal.store.jobs import refuse_job
+from gage._internal.store.jobs import find_open_job, refuse_job
+from gage._internal.store.logs import counted
 from gage._internal.types import Run
 
 DESCRIPTION = (
@@ -70,7 +71,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
             check_startable(found)
     if not runs:
         what = "to be run again" if args.failed else "staged"
-        printer.print_note(f"there is no run that is {what}")
+        count = 0 if args.failed else _count_given(args.group, context)
+        given = f"; engines have {counted(count, 'run')}: gage jobs" if count else ""
+        printer.print_note(f"there is no run that is {what}{given}")
         if context.json:
             printer.print_json([])
         return 0
@@ -105,6 +108,13 @@ def _find_all(args: argparse.Namespace, context: Context) -> list[tuple[Run, str
 
         runs = [stage_retry(run, durable=True) for run in runs if not _has_job(run)]
     return [(run, args.on) for run in runs]
+
+
+def _count_given(group: str | None, context: Context) -> int:
+    """Return how many runs, of a group where one is given, engines were given."""
+    home = context.home()
+    runs = list_runs(home) if group is None else find_group(home, group)
+    return sum(1 for run in runs if find_open_job(run))
 
 
 def _has_job(run: Run) -> bool:
