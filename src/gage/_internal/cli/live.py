@@ -28,7 +28,7 @@ from gage._internal.cli.many import (
 from gage._internal.cli.progress import Said, read_said
 from gage._internal.cli.times import duration_text
 from gage._internal.fs import printable
-from gage._internal.lifecycle.queue import Counts, End, Running, Task
+from gage._internal.lifecycle.tasks import Counts, End, Running, Task
 from gage._internal.store import layout
 from gage._internal.store.command_lines import RUN
 from gage._internal.types import Run

@@ -14,16 +14,9 @@ from gage._internal.cli.values import config_text
 from gage._internal.errors import RunDamaged
 from gage._internal.fs import printable
 from gage._internal.lifecycle.budget import at_most, find_machine, said_resources
-from gage._internal.lifecycle.queue import (
-    Counts,
-    Done,
-    End,
-    Limits,
-    Running,
-    Task,
-    work_through,
-)
+from gage._internal.lifecycle.queue import work_through
 from gage._internal.lifecycle.start import Outcome, start_run
+from gage._internal.lifecycle.tasks import Counts, Done, End, Limits, Running, Task
 from gage._internal.store import lock, meta, status
 from gage._internal.store.attempts import is_resumable
 from gage._internal.store.logs import counted
@@ -32,7 +25,7 @@ from gage._internal.store.record import find_record
 from gage._internal.types import Run
 
 if TYPE_CHECKING:
-    from gage._internal.lifecycle.queue import View
+    from gage._internal.lifecycle.tasks import View
 
 
 def start_runs(runs: Sequence[Run], args: argparse.Namespace, context: Context) -> int:

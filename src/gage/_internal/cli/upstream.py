@@ -14,7 +14,7 @@ from gage._internal.cli.new_batch import frozen, split_had, stage_filled, waitin
 from gage._internal.cli.new_run import choose_all
 from gage._internal.errors import UsageError
 from gage._internal.lifecycle.budget import said_resources
-from gage._internal.lifecycle.queue import Task
+from gage._internal.lifecycle.tasks import Task
 from gage._internal.project.chosen_runs import with_runs
 from gage._internal.project.operations import parse_config
 from gage._internal.project.upstream import Step, upstream_steps
