@@ -38,7 +38,7 @@ CARRIED = ("gage._internal.lifecycle.start", "gage._internal.runner.main")
 # The last two are children that have not become a command, or never do.
 EXITING = (
     *("gage.__main__", "gage._internal.cli.main"),
-    *("gage._internal.lifecycle.isolation.child", "gage._internal.lifecycle.queue"),
+    *("gage._internal.lifecycle.isolation.child", "gage._internal.lifecycle.queue_child"),
 )
 
 

@@ -9,34 +9,46 @@ since to fork costs as much as to start a run.
 from __future__ import annotations
 
 import gc
-import json
 import os
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from gage._internal import fs, proc
-from gage._internal.errors import AlreadyStarted, GageError, RunDamaged
+from gage._internal import proc
+from gage._internal.errors import RunDamaged
 from gage._internal.lifecycle.attention import Attention
 from gage._internal.lifecycle.budget import Budget, Machine, Share
 from gage._internal.lifecycle.host_locks import GpuLocks
+from gage._internal.lifecycle.queue_child import (
+    Order,
+    Work,
+    as_error,
+    find_begun,
+    give_order,
+    read_told,
+    work_in_child,
+)
 from gage._internal.lifecycle.start import Outcome
-from gage._internal.lifecycle.tasks import Counts, Done, End, Limits, Running, Task, View
-from gage._internal.store import layout, meta, status
-from gage._internal.store.attempts import list_attempts
+from gage._internal.lifecycle.tasks import (
+    CANNOT,
+    Counts,
+    Done,
+    End,
+    Limits,
+    Running,
+    Task,
+    View,
+)
+from gage._internal.store import layout, status
 from gage._internal.types import Run
 
-CANNOT = 125
 # How often others may overtake a run that has to wait for its share of the machine.
 _MOST_OVERTAKEN = 10
 # A child tells which run it has made; where one is awaited, it is looked for so often.
 _POLL = 0.1
 # Seconds between two looks at GPUs that others have.
 _GPU_POLL = 1.0
-_OVER = (status.TERMINATED, status.LOST)
 
 
 def work_through(
@@ -81,13 +93,6 @@ class _Child(NamedTuple):
     begin: int
 
 
-class _Made(NamedTuple):
-    """A run that a child is at; how many attempts at it had begun before."""
-
-    run: Run
-    begun: int
-
-
 class _Queue:
     def __init__(
         self,
@@ -100,7 +105,6 @@ class _Queue:
         begin: Callable[[], None],
         attention: Attention,
     ) -> None:
-        self._start = start
         self._retry = retry
         self._limits = limits
         self._budget = Budget(machine, self._choose_gpus)
@@ -108,14 +112,14 @@ class _Queue:
         # The least number of GPUs that a run is to have and others leave too few for; 0 for none.
         self._awaited_gpus = 0
         self._has_told_awaiting = False
-        self._has_gpus = any(task.resources.gpus for task in tasks)
         self._view = view
-        self._begin = begin
         self._attention = attention
         self._order = {task.name: number for number, task in enumerate(tasks)}
         self._waiting = list(tasks)
-        # Of runs that are to be gone on with: how many attempts at them had begun.
-        self._begun = {t.name: begun for t in tasks if t.run and (begun := _find_begun(t.run))}
+        begun = {t.run.id: count for t in tasks if t.run and (count := find_begun(t.run))}
+        has_gpus = any(task.resources.gpus for task in tasks)
+        locks = self._locks if has_gpus else None
+        self._work = Work(start, begin, limits.is_apart, locks, begun)
         self._children: dict[int, _Child] = {}
         self._idle: list[_Worker] = []
         # Children that were let go, and are not known to have ended.
@@ -248,9 +252,8 @@ class _Queue:
         while self._idle and task.run is not None and not share.gpus:
             worker = self._idle.pop()
             begin = os.fstat(worker.told).st_size
-            order = {"run_dir": task.run.run_dir}
             try:
-                fs.write_all(worker.orders, json.dumps(order).encode() + b"\n")
+                give_order(worker.orders, task.run)
             except BrokenPipeError:
                 # It was killed.
                 self._let_go(worker)
@@ -266,7 +269,11 @@ class _Queue:
         pid = os.fork()
         if pid == 0:
             os.close(orders)
-            self._work_in_child(task, share, told, reader, parent)
+            for worker in [*self._idle, *(child.worker for child in self._children.values())]:
+                # With it open, they would not see this process' parent end.
+                os.close(worker.orders)
+            order = Order(task, {name: self._runs[name] for name in task.needs}, share.gpus)
+            work_in_child(self._work, self._attention, order, told, reader, parent)
         os.close(reader)
         # The child has them locked, also where this process dies.
         self._locks.let_go(share.gpus)
@@ -294,75 +301,6 @@ class _Queue:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 self._ending.remove(pid)
 
-    def _work_in_child(
-        self, task: Task, share: Share, told: int, reader: int, parent: int
-    ) -> NoReturn:
-        code = CANNOT
-        try:
-            made: list[_Made] = []
-            self._attention.leave_to(lambda number, frame: _stop_child(made))
-            for worker in [*self._idle, *(child.worker for child in self._children.values())]:
-                # With it open, they would not see this process' parent end.
-                os.close(worker.orders)
-            self._begin()
-            if self._limits.is_apart:
-                null = os.open(os.devnull, os.O_RDONLY)
-                os.dup2(null, 0)
-            orders = os.fdopen(reader, "rb")
-            gpus = share.gpus
-            while True:
-                if self._has_gpus:
-                    os.environ.update(self._locks.variables(gpus))
-                code = self._do(task, made, lambda **fields: _tell(told, fields))
-                self._locks.let_go(gpus)
-                _tell(told, {"code": code})
-                if os.getppid() == parent:
-                    # As if it had ended.
-                    os.kill(parent, signal.SIGCHLD)
-                made.clear()
-                line = orders.readline()
-                if not line:
-                    break
-                order = json.loads(line)
-                gpus, task = (), task._replace(run=layout.run_of_dir(order["run_dir"]))
-        except KeyboardInterrupt:
-            code = 130
-            _tell(told, {"left": True})
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            try:
-                sys.stdout.flush()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
-
-    def _do(self, task: Task, made: list[_Made], tell: Callable[..., None]) -> int:
-        try:
-            run = task.run
-            if run is None:
-                assert task.make
-                run = task.make({name: self._runs[name] for name in task.needs})
-                if meta.has_meta(run, layout.STOPPED):
-                    tell(run_dir=run.run_dir, needless=True)
-                    return 0
-                tell(run_dir=run.run_dir)
-            made.append(_Made(run, _count_begun(run)))
-            outcome = self._start(run)
-        except AlreadyStarted as error:
-            begun = self._begun.get(task.name)
-            if run is not None and begun is not None and begun == _count_begun(run):
-                # Nobody has since: it executes where it did.
-                tell(error=_as_fields(error))
-                return CANNOT
-            tell(passed=True, error=_as_fields(error))
-            return 0
-        except (GageError, OSError) as error:
-            tell(error=_as_fields(error))
-            return CANNOT
-        tell(over=True, note=outcome.error, stopped=outcome.signal is not None)
-        return outcome.exit_code or (CANNOT if outcome.error is not None else 0)
-
     def _stop(self, number: int, by_terminal: bool) -> None:
         if self._signal is None:
             self._signal = number
@@ -373,7 +311,7 @@ class _Queue:
     def _reap(self) -> None:
         for child in list(self._children.values()):
             pid, wait_status = os.waitpid(child.worker.pid, os.WNOHANG)
-            told = _read_told(child.worker.told, child.begin)
+            told = read_told(child.worker.told, child.begin)
             self._know_run(child, told)
             if not pid and "code" not in told:
                 continue
@@ -400,7 +338,7 @@ class _Queue:
         task, run = child.task, self._runs.get(child.task.name)
         code = 128 - code if code < 0 else code
         is_over, is_passed = bool(told.get("over")), bool(told.get("passed"))
-        error = _as_error(told["error"]) if "error" in told else None
+        error = as_error(told["error"]) if "error" in told else None
         note, is_needless = told.get("note"), bool(told.get("needless"))
         end = End(task, run, code, error, note, is_passed, is_over, is_needless)
         is_left = "left" in told and "code" not in told
@@ -446,28 +384,6 @@ class _Queue:
         return Counts(len(self._codes) - failed, failed, len(self._children), len(self._waiting))
 
 
-def _stop_child(made: Sequence[_Made]) -> None:
-    """Handle a signal that comes while the command of a run is not executing."""
-    if made and _count_begun(made[0].run) != made[0].begun:
-        # It has ended, and is being finalized.
-        return
-    raise KeyboardInterrupt
-
-
-def _count_begun(run: Run) -> int:
-    """Return how many attempts at a run have begun."""
-    return 1 + len(list_attempts(run)) if meta.has_meta(run, layout.STARTED) else 0
-
-
-def _find_begun(run: Run) -> int | None:
-    """Return how many attempts at a run have begun, where it is to be gone on with."""
-    try:
-        is_over = meta.has_meta(run, layout.STARTED) and status.run_status(run) in _OVER
-        return _count_begun(run) if is_over else None
-    except RunDamaged:
-        return None
-
-
 def _is_staged(run: Run) -> bool:
     try:
         return status.run_status(run) == status.STAGED
@@ -485,30 +401,3 @@ def _reason(end: End) -> str:
     except RunDamaged as error:
         return error.message
     return reason or f"it ended with {end.code}"
-
-
-def _as_fields(error: GageError | OSError) -> Mapping[str, Any]:
-    if isinstance(error, OSError):
-        return {"reference": "system-error", "message": str(error), "hint": None}
-    return {"reference": error.reference, "message": error.message, "hint": error.hint}
-
-
-def _as_error(fields: Mapping[str, Any]) -> GageError:
-    error = GageError(fields["message"], fields["hint"])
-    error.reference = fields["reference"]
-    return error
-
-
-def _tell(told: int, fields: Mapping[str, Any]) -> None:
-    fs.write_all(told, json.dumps(fields).encode() + b"\n")
-
-
-def _read_told(told: int, begin: int) -> Mapping[str, Any]:
-    """Return all that a child has told by now of what it is at."""
-    size = os.fstat(told).st_size - begin
-    lines = os.pread(told, size, begin).split(b"\n") if size else []
-    found: dict[str, Any] = {}
-    # Behind the last line end is what is not told to its end.
-    for line in lines[:-1]:
-        found.update(json.loads(line))
-    return found

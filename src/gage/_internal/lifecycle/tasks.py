@@ -9,6 +9,9 @@ from gage._internal.errors import GageError
 from gage._internal.store.resources import Resources
 from gage._internal.types import Run
 
+# What a task exits with of which Gage itself could not make or start the run.
+CANNOT = 125
+
 
 class Task(NamedTuple):
     """A run to be started, or to be made first, where `make` is given the runs of tasks it `needs`.
