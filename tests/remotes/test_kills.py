@@ -21,6 +21,9 @@ from .counting_proxy import CountingProxy
 SIZE = 16_000
 # Where it is interrupted, in percent of all bytes.
 POINTS = [4, 31, 60, 97]
+# Bytes that SSH has taken, a window of a channel, and that may not have come to who writes them: on
+# a busy machine that ends before it has read them.
+IN_FLIGHT = 2 << 20
 MORE = (
     "os.mkdir('small')\n"
     "for i in range(400):\n"
@@ -78,7 +81,7 @@ def test_push_over_ssh(
         assert is_hidden(home, run_id), point
         bench.push(run_id)
         assert tree(home, run_id) == expected, point
-        assert proxy.count < whole * 1.01, (point, proxy.count / whole)
+        assert proxy.count < whole * 1.01 + IN_FLIGHT, (point, proxy.count / whole)
 
 
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "cut"])
@@ -102,7 +105,7 @@ def test_pull_over_ssh(
         assert is_hidden(home, run_id), point
         bench.pull(home, run_id)
         assert tree(home, run_id) == expected, point
-        assert proxy.count < whole * 1.01, (point, proxy.count / whole)
+        assert proxy.count < whole * 1.01 + IN_FLIGHT, (point, proxy.count / whole)
 
 
 def test_push_to_s3_and_pull(
