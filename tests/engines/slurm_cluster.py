@@ -255,7 +255,7 @@ class Cluster:
         for pid in found:
             try:
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             found += map(int, children)
         return found
@@ -293,9 +293,16 @@ def until(true: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def _command_of(pid: int) -> Sequence[bytes]:
+    """Return the words of a process; none where it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def _is_slurmd(pid: int, node: str) -> bool:
-    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return command[:4] == [b"slurmd", b"-D", b"-N", node.encode()]
+    return _command_of(pid)[:4] == [b"slurmd", b"-D", b"-N", node.encode()]
 
 
 def _die_with_parent() -> None:

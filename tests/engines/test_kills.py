@@ -97,7 +97,10 @@ def test_many_in_flight_and_all_there_is_killed(
     assert found["completed"] >= MANY - 30 and found["terminated"] + found["lost"] >= 1, found
     for run in runs:
         status = here.status_of(run)
-        assert here.began(run) == (0 if status == "staged" else 1), (run, status)
+        # One may have been killed when it was about to execute its first line.
+        counts = {"completed": [1], "staged": [0]}.get(status, [0, 1])
+        assert here.began(run) in counts, (run, status)
+        assert status == "staged" or " Starting " in here.log(run), (run, status)
         assert status != "staged" or "Not started by slurm" in here.log(run)
         assert status != "staged" or not here.has_job(run)
         assert status != "completed" or (here.project.runs_home / run / "made.txt").exists()
@@ -112,7 +115,7 @@ def executing_runner(cluster: Cluster, node: str) -> int:
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             if b"job" in words and words[2].endswith(b".pyz") and children:
                 found.append(pid)
