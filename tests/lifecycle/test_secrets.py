@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gage._internal.errors import HookFailed, SecretMissing, SecretWritten
+from gage._internal.lifecycle.conclude import conclude_run
 from gage._internal.lifecycle.create import create_run
 from gage._internal.lifecycle.masking import Mask, MaskedStream
 from gage._internal.lifecycle.secret_values import find_secrets
@@ -204,3 +205,27 @@ def test_what_is_not_secret_passes_whole(text: str, data: st.DataObject) -> None
 
 def test_a_value_of_a_few_characters_is_not_masked() -> None:
     assert Mask(["1", "abc"]).text("1 abc") == "1 abc"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_where_its_runner_is_killed_it_is_not_recorded_either(
+    make_staged, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    monkeypatch.setenv("API_KEY", VALUE)
+    script = """
+import json, os, signal
+json.dump({"key": os.environ["API_KEY"]}, open("summary.json", "w"))
+os.kill(os.getppid(), signal.SIGKILL)
+"""
+    run = make_staged(sys.executable, "-c", script, opdef=OPDEF)
+    start = (
+        "import sys; from gage._internal.lifecycle.start import start_run;"
+        "from gage._internal.types import Run; start_run(Run(*sys.argv[1:]))"
+    )
+    subprocess.run([sys.executable, "-c", start, run.id, run.run_dir], check=False)
+    if not is_known:
+        monkeypatch.delenv("API_KEY")
+    assert conclude_run(run)
+    assert read_record(run).summary == ({"key": "***"} if is_known else {})
+    assert VALUE.encode() not in all_that_is_recorded(run)
+    assert ("Left out the summary" in read(run, "log/runner")) != is_known

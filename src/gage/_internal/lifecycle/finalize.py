@@ -42,14 +42,15 @@ def finalize_run(
     heart: Heart | None = None,
     *,
     hook: bool = True,
+    summary: bool = True,
 ) -> str | None:
     """Write down what a run has ended with; return why it failed, apart from its exit status.
 
     `error` is what is known to have failed already. `stamps` tell the staged files as they were
     before the run; a file whose stamp is the same is not read again. `secrets` are for the hook,
     which has the run's `environment` and `isolation` too, and masked in all that is recorded;
-    without `hook` there is none. The `heart` beats all the while; what another process has taken
-    over meanwhile is left to it.
+    without `hook` there is none, and without `summary` none is written. The `heart` beats all the
+    while; what another process has taken over meanwhile is left to it.
 
     Each part is tried whatever becomes of the others; the first failure is recorded. `stopped` is
     stamped last, after a long run when all is on disk, its results too; then the lock is given
@@ -68,7 +69,8 @@ def finalize_run(
     with meanwhile():
         if not is_ours():
             return _TAKEN_OVER
-        error = _try(run, lambda: _write_summary(run, data, mask), error, mask)
+        if summary:
+            error = _try(run, lambda: _write_summary(run, data, mask), error, mask)
         if not is_ours():
             return _TAKEN_OVER
         error = _try(run, lambda: _write_manifest(run, stamps or {}), error, mask)

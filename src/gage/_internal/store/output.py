@@ -17,6 +17,7 @@ from gage._internal.types import Run
 
 STDOUT = "o"
 STDERR = "e"
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class Piece(NamedTuple):
@@ -25,9 +26,6 @@ class Piece(NamedTuple):
     time: int
     stream: str
     data: bytes
-
-
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class OutputWriter:
