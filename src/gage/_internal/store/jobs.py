@@ -62,7 +62,8 @@ def read_options(run: Run, note: JobNote) -> Mapping[str, Any]:
     path = os.path.join(home, layout.SUBMISSIONS, note.submission, _PRIVATE)
     try:
         return {**note.options, **json.loads(fs.read_bytes(path))}
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
+        # There are none, or they are another user's: the engine says what is missing.
         return note.options
     except (ValueError, TypeError, OSError) as error:
         raise meta.damaged(run, layout.JOB, f"{path} cannot be read: {error}") from None
